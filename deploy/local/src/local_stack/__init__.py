@@ -1,0 +1,1 @@
+"""Postgres, RabbitMQ and the four services on one machine, without Docker."""

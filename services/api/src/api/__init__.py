@@ -1,0 +1,1 @@
+"""HTTP in front of TrustLens: store webhooks become facts, Postgres becomes answers."""

@@ -1,0 +1,1 @@
+"""Events and rule actions become signed deliveries, made, recorded and retried."""

@@ -1,0 +1,1 @@
+"""Customer events become rule firings, or the reason why not."""

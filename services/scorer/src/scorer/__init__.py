@@ -1,0 +1,1 @@
+"""Facts in, explained trust scores and customer events out."""

@@ -1,0 +1,1 @@
+"""What crosses the wire between the TrustLens services, and their process plumbing."""
