@@ -56,7 +56,7 @@ def retry_after(header: str, *, now: float) -> float:
 
 def patient_wait(*, first: float = 0.2, longest: float = 5.0) -> Callable[[RetryCallState], float]:
     """Exponential backoff with jitter, and never sooner than the server asked."""
-    backoff = wait_exponential_jitter(initial=first, max=longest, jitter=first)
+    backoff = wait_exponential_jitter(multiplier=first, max=longest, jitter=first)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
