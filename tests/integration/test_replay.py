@@ -158,6 +158,15 @@ async def test_retry_after_is_a_floor_for_the_wait(ingest, tmp_path):
     assert run.seconds >= 1
 
 
+async def test_a_retry_after_beyond_our_patience_ends_the_replay_at_once(ingest, tmp_path):
+    path = tmp_path / "one.ndjson"
+    path.write_bytes(lines([1]))
+    ingest.unavailable, ingest.retry_after = lambda _: True, "3600"
+    with pytest.raises(UnavailableError, match="HTTP 503"):
+        await play(path, ingest, patience=60)
+    assert len(ingest.bodies) == 1
+
+
 async def test_a_line_whose_answer_was_lost_is_sent_again_and_is_a_duplicate(ingest, tmp_path):
     path = tmp_path / "one.ndjson"
     path.write_bytes(lines([1]))

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import assert_never
 
 from aiohttp import ClientError, ClientResponse, ClientSession
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay, wait_exponential_jitter
 
 from cli import woocommerce
 from cli.order_lines import BadLine, OrderLine
@@ -88,7 +88,7 @@ class Poster:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(UnavailableError),
             wait=self.wait,
-            stop=stop_after_delay(self.patience),
+            stop=stop_before_delay(self.patience),
             reraise=True,
         )
         return await retrying(self._post_once, line)

@@ -1,0 +1,61 @@
+"""`trustlens stores`: the shops that this installation serves."""
+
+from typing import Annotated
+
+import asyncpg
+import typer
+from api import stores
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from shared.secrets import Vault
+
+from cli import database, stack_env
+from cli.replay import ingest_url
+
+app = typer.Typer(help="The shops that TrustLens serves.", no_args_is_help=True)
+
+TOPICS = ("order.created", "order.updated")
+"""All that WooCommerce tells about an order; a refund arrives as order.updated."""
+
+
+@app.command()
+def create(
+    *,
+    url: Annotated[str, typer.Option(help="The shop's address, as it appears in every webhook.")],
+    name: Annotated[str, typer.Option(help="The shop's name, likewise.")],
+) -> None:
+    """Add a shop and print its secrets, this once."""
+    env = stack_env.read()
+    vault = Vault(stack_env.need(env, "TRUSTLENS_SECRET_KEYS"))
+
+    async def work(connection: asyncpg.Connection) -> stores.CreatedStore:
+        return await stores.create_store(connection, vault, url=url, name=name)
+
+    _print_created(database.run(work, env), env.get("TRUSTLENS_API_URL", "https://YOUR-TRUSTLENS-HOST"))
+
+
+def _print_created(store: stores.CreatedStore, api_url: str) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("Store id", str(store.id))
+    table.add_row("Admin key", store.api_key)
+    table.add_row("WooCommerce secret", store.woocommerce_secret)
+    table.add_row("Stripe secret", store.stripe_secret)
+    table.add_row("Ingest URL", ingest_url(api_url, str(store.id)))
+    # As wide as its longest line: a secret that is cut or wrapped cannot be copied.
+    console = Console(width=200)
+    console.print("Keep these; they are shown only now.", table, sep="\n\n", highlight=False)
+    console.print(
+        f"\nIn WooCommerce, Settings > Advanced > Webhooks, add one webhook for each of {' and '.join(TOPICS)},"
+        "\nwith the ingest URL, the WooCommerce secret, and API version WP REST API v3.",
+        highlight=False,
+    )
+
+
+@app.command("list")
+def list_all() -> None:
+    """The shops, the oldest first."""
+    table = Table("Id", "Name", "URL", "Created")
+    for store in database.run(stores.list_stores, stack_env.read()):
+        table.add_row(str(store.id), escape(store.name), escape(store.url), f"{store.created_at:%Y-%m-%d %H:%M}")
+    Console().print(table)
