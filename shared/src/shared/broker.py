@@ -1,0 +1,153 @@
+"""RabbitMQ: one connection that is kept open for ever, confirmed publishing, channels for consumers.
+
+aio-pika holds the connection and declares the topology. Publishing and consuming go through the channel
+beneath it (aiormq): one ack for many messages, no wrapper object per message.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import aio_pika
+import aiormq.abc
+import structlog
+from aio_pika.exceptions import AMQPError
+from pamqp.commands import Basic
+
+from shared import topology
+from shared.metrics import BROKER_CONNECTED
+
+log = structlog.get_logger()
+
+BROKER_ERRORS = (AMQPError, aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError)
+"""What a broken connection raises; RuntimeError is aiormq's word for a channel that was just closed."""
+
+CONFIRM_TIMEOUT = 10.0
+"""Seconds to wait for a confirm: a blocked connection (broker out of memory or disk) never answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    id: UUID
+    exchange: str
+    routing_key: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Broker:
+    """`run()` as a long task; the rest waits for, or asks about, the connection that it keeps."""
+
+    def __init__(self, url: str, *, service: str, prefix: str = "") -> None:
+        self._url = url
+        self._service = service
+        self.prefix = prefix
+        self._connection: aio_pika.abc.AbstractConnection | None = None
+        self._publishing: aiormq.abc.AbstractChannel | None = None
+        self._up = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        return self._up.is_set()
+
+    async def run(self) -> None:
+        """Connect, declare, stay; again, for ever."""
+        wait = 0.1
+        while True:
+            try:
+                connection = await self._connect()
+                wait = 0.1
+                await connection.closed()
+                log.warning("broker.lost")
+            except BROKER_ERRORS as error:
+                log.warning("broker.unreachable", error=str(error) or type(error).__name__, retry_in=wait)
+            finally:
+                await self.close()
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, 5.0)
+
+    async def _connect(self) -> aio_pika.abc.AbstractConnection:
+        connection = await aio_pika.connect(
+            self._url, timeout=10, client_properties={"connection_name": f"trustlens {self._service}"}
+        )
+        self._connection = connection
+        async with connection.channel() as channel:
+            await topology.declare(channel, self.prefix)
+        channel = connection.channel(publisher_confirms=True, on_return_raises=True)
+        await channel.initialize()
+        self._publishing = await channel.get_underlay_channel()
+        self._up.set()
+        BROKER_CONNECTED.labels(self._service).set(1)
+        log.info("broker.connected")
+        return connection
+
+    async def close(self) -> None:
+        """Forget the connection; `run` makes a new one unless it is cancelled."""
+        self._up.clear()
+        BROKER_CONNECTED.labels(self._service).set(0)
+        connection, self._connection, self._publishing = self._connection, None, None
+        if connection is not None:
+            try:
+                await asyncio.wait_for(connection.close(), 5)
+            except BROKER_ERRORS as error:
+                log.debug("broker.close", error=str(error))
+
+    async def channel(self, prefetch: int) -> aiormq.abc.AbstractChannel:
+        """A channel of one's own, once connected.
+
+        Raises:
+            BROKER_ERRORS: the connection broke on the way.
+        """
+        await self._up.wait()
+        if self._connection is None:
+            raise ConnectionError("the broker connection was just lost")
+        channel = self._connection.channel(publisher_confirms=False)
+        await channel.initialize()
+        underlay = await channel.get_underlay_channel()
+        await underlay.basic_qos(prefetch_count=prefetch)
+        return underlay
+
+    async def publish(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
+        """Publish persistently; those the broker confirmed. Never raises for a broken or blocked connection."""
+        channel = self._publishing
+        if channel is None:
+            return []
+        results = await asyncio.gather(*(self._publish(channel, message) for message in messages))
+        return [message for message, confirmed in zip(messages, results, strict=True) if confirmed]
+
+    async def _publish(self, channel: aiormq.abc.AbstractChannel, message: Outgoing) -> bool:
+        direct = message.exchange == topology.DIRECT
+        try:
+            confirmation = await channel.basic_publish(
+                message.body,
+                exchange="" if direct else self.prefix + message.exchange,
+                routing_key=self.prefix + message.routing_key if direct else message.routing_key,
+                properties=Basic.Properties(
+                    message_id=str(message.id),
+                    delivery_mode=2,
+                    content_type="application/json",
+                    headers=dict(message.headers),
+                ),
+                mandatory=True,
+                timeout=CONFIRM_TIMEOUT,
+                wait=False,  # type: ignore[call-arg]  # in aiormq's channel, not yet in its interface
+            )
+        except BROKER_ERRORS as error:
+            log.warning(
+                "broker.not_confirmed", message_id=str(message.id), to=message.routing_key, error=str(error)[:200]
+            )
+            return False
+        return isinstance(confirmation, Basic.Ack)
+
+    async def reply(self, to: str, correlation_id: str, body: bytes) -> None:
+        """Answer a command. An asker that has gone is logged and dropped."""
+        if self._publishing is None:
+            return
+        properties = Basic.Properties(correlation_id=correlation_id, content_type="application/json")
+        try:
+            await self._publishing.basic_publish(
+                body, routing_key=to, properties=properties, mandatory=True, timeout=CONFIRM_TIMEOUT
+            )
+        except BROKER_ERRORS as error:
+            log.info("broker.nobody_for_reply", correlation_id=correlation_id, error=type(error).__name__)

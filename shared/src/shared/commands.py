@@ -1,0 +1,267 @@
+"""Commands: whoever wants a change asks the service that owns the table, and gets its answer.
+
+Each command has an id. Its answer is stored in the commit of its effect, so the same id again returns that answer.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import aiormq.abc
+import structlog
+from pamqp.commands import Basic
+from pydantic import BaseModel, Field, ValidationError
+
+from shared.broker import BROKER_ERRORS, Broker
+from shared.consumer import Message
+from shared.events import Wire
+from shared.ids import uuid7
+from shared.metrics import COMMANDS
+from shared.outbox import Outbox, Transaction
+
+log = structlog.get_logger()
+
+DEADLINE = timedelta(seconds=5)
+BACKGROUND_AT_ONCE = 32
+"""Commands that wait for the outside (test deliveries) running beside the consumer."""
+REPLY_TO = "amq.rabbitmq.reply-to"
+
+
+class Command(Wire):
+    id: UUID
+    type: str
+    store_id: UUID
+    actor: str
+    """Who asked: `key:<prefix>`, `rule:<id>`, `cli`."""
+    deadline: datetime | None = None
+    """After it the owner drops the command unexecuted."""
+    data: Mapping[str, Any] = Field(default_factory=dict)
+    """Parsed by the owner's own model."""
+
+
+class Refusal(Wire):
+    """Why a command was not executed, as the API will say it."""
+
+    status: int
+    code: str
+    message: str
+    params: Mapping[str, str] = Field(default_factory=dict)
+    """Field name to what is wrong with it."""
+
+
+class Answer(Wire):
+    body: Any = None
+    refusal: Refusal | None = None
+
+
+class RefusedError(Exception):
+    """Raised by a handler: nothing is changed, the asker gets the refusal."""
+
+    def __init__(self, status: int, code: str, message: str, params: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(status=status, code=code, message=message, params=params or {})
+
+
+class NoAnswerError(Exception):
+    """The deadline passed without an answer; the owner will not execute it any more."""
+
+
+def invalid(params: Mapping[str, str]) -> RefusedError:
+    """The refusal of bad fields, by name, in WordPress' words."""
+    names = ", ".join(params)
+    return RefusedError(400, "rest_invalid_param", f"Invalid parameter(s): {names}", params)
+
+
+def parse(model: type[BaseModel], data: object) -> Any:
+    """
+    Raises:
+        RefusedError: 400, each bad field with what is wrong.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise invalid(mistakes(error)) from None
+
+
+def mistakes(error: ValidationError) -> dict[str, str]:
+    """Field path to message, without the values given."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    return {".".join(map(str, m["loc"])) or "body": m["msg"] for m in found[:20]}
+
+
+Handler = Callable[[Transaction, Command], Awaitable[Any]]
+"""Executes a command inside the transaction; returns the answer's body; raises RefusedError."""
+BackgroundHandler = Callable[[Command], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command with where its answer goes."""
+
+    command: Command
+    reply_to: str | None
+    correlation_id: str | None
+
+
+def parse_asked(message: Message) -> Asked:
+    return Asked(Command.model_validate_json(message.body), message.reply_to, message.correlation_id)
+
+
+class Commands:
+    """The owner's side. `process` is the consumer's handler for `<service>.commands`."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        broker: Broker,
+        schema: str,
+        handlers: Mapping[str, Handler],
+        background: Mapping[str, BackgroundHandler] | None = None,
+    ) -> None:
+        self._outbox = outbox
+        self._broker = broker
+        self._schema = schema
+        self._handlers = handlers
+        self._background = background or {}
+        self._slots = asyncio.Semaphore(BACKGROUND_AT_ONCE)
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def process(self, batch: Sequence[Asked]) -> None:
+        for asked in batch:
+            await self._execute(asked)
+
+    async def _execute(self, asked: Asked) -> None:
+        command = asked.command
+        if command.deadline and command.deadline < datetime.now(UTC):
+            COMMANDS.labels(command.type, "too_late").inc()
+        elif command.type in self._background:
+            await self._slots.acquire()
+            task = asyncio.create_task(self._beside(asked), name=f"command {command.type}")
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        else:
+            await self._reply(asked, await self._answer(command))
+
+    async def _beside(self, asked: Asked) -> None:
+        try:
+            await self._reply(asked, Answer(body=await self._background[asked.command.type](asked.command)))
+        except RefusedError as error:
+            await self._reply(asked, Answer(refusal=error.refusal))
+        finally:
+            self._slots.release()
+
+    async def finished(self) -> None:
+        """Once no background command is running."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _answer(self, command: Command) -> Answer:
+        handler = self._handlers.get(command.type)
+        if handler is None:
+            return Answer(refusal=Refusal(status=400, code="trustlens_unknown_command", message=command.type))
+        try:
+            return await self._once(command, handler)
+        except RefusedError as error:
+            COMMANDS.labels(command.type, "refused").inc()
+            return Answer(refusal=error.refusal)
+
+    async def _once(self, command: Command, handler: Handler) -> Answer:
+        async with self._outbox.transaction() as transaction:
+            new = await transaction.connection.fetchval(
+                f"INSERT INTO {self._schema}.commands_seen (id, type, actor, seen_at) VALUES ($1, $2, $3, now())"
+                " ON CONFLICT (id) DO NOTHING RETURNING true",
+                command.id,
+                command.type,
+                command.actor,
+            )
+            if not new:
+                stored = await transaction.connection.fetchval(
+                    f"SELECT answer FROM {self._schema}.commands_seen WHERE id = $1", command.id
+                )
+                return Answer(body=json.loads(stored))
+            answer = Answer(body=await handler(transaction, command))
+            await transaction.connection.execute(
+                f"UPDATE {self._schema}.commands_seen SET answer = $2 WHERE id = $1",
+                command.id,
+                json.dumps(answer.body, default=str),
+            )
+        COMMANDS.labels(command.type, "executed").inc()
+        return answer
+
+    async def _reply(self, asked: Asked, answer: Answer) -> None:
+        if asked.reply_to:
+            await self._broker.reply(asked.reply_to, asked.correlation_id or "", answer.encode())
+
+
+@dataclass(slots=True)
+class Asker:
+    """The asking side: publishes a command and waits for the answer, at most until its deadline."""
+
+    broker: Broker
+    _channel: aiormq.abc.AbstractChannel | None = None
+    _waiting: dict[str, "asyncio.Future[Answer]"] = field(default_factory=dict)
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def ask(
+        self,
+        queue: str,
+        command_type: str,
+        *,
+        store_id: UUID,
+        actor: str,
+        data: Mapping[str, Any],
+        within: timedelta = DEADLINE,
+    ) -> Answer:
+        """
+        Raises:
+            NoAnswerError: no answer in time: the broker or the owner is down, or too busy.
+        """
+        deadline = datetime.now(UTC) + within
+        command = Command(id=uuid7(), type=command_type, store_id=store_id, actor=actor, deadline=deadline, data=data)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[str(command.id)] = answer
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                await self._send(queue, command)
+                return await answer
+        except TimeoutError:
+            raise NoAnswerError(f"{queue} did not answer within {within.total_seconds():.0f} s") from None
+        finally:
+            del self._waiting[str(command.id)]
+
+    async def _send(self, queue: str, command: Command) -> None:
+        """Publish, reconnecting as often as the caller's deadline allows."""
+        while True:
+            try:
+                channel = await self._open()
+                await channel.basic_publish(
+                    command.encode(),
+                    routing_key=self.broker.prefix + queue,
+                    properties=Basic.Properties(
+                        message_id=str(command.id), correlation_id=str(command.id), reply_to=REPLY_TO
+                    ),
+                )
+                return
+            except BROKER_ERRORS as error:
+                log.warning("commands.not_sent", to=queue, error=type(error).__name__)
+                await asyncio.sleep(0.1)
+
+    async def _open(self) -> aiormq.abc.AbstractChannel:
+        async with self._opening:
+            if self._channel is None or self._channel.is_closed:
+                channel = await self.broker.channel(prefetch=0)
+                await channel.basic_consume(REPLY_TO, self._on_answer, no_ack=True)
+                self._channel = channel
+            return self._channel
+
+    async def _on_answer(self, delivered: aiormq.abc.DeliveredMessage) -> None:
+        waiting = self._waiting.get(delivered.header.properties.correlation_id or "")
+        if waiting is None or waiting.done():
+            log.info("commands.late_answer", correlation_id=delivered.header.properties.correlation_id)
+            return
+        waiting.set_result(Answer.model_validate_json(delivered.body))

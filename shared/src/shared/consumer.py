@@ -1,0 +1,281 @@
+"""The one consumer: takes what is waiting, processes it as one batch, settles each message in one place.
+
+Transient errors keep the batch in memory, neither acked nor nacked, until the infrastructure is back.
+Data errors halve the batch until the bad message is alone: that one goes to the dead queue, the rest commit.
+Redeliveries are counted by the broker for every prefetched message, whoever was to blame, so a message seen
+three times is processed alone, and its tries are counted where a crash cannot forget them.
+"""
+
+import asyncio
+import hashlib
+import time
+import traceback
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import aiormq.abc
+import structlog
+from pydantic import ValidationError
+
+from shared.broker import BROKER_ERRORS, Broker, Outgoing
+from shared.db import Pool, is_transient
+from shared.ids import derived
+from shared.metrics import BATCH_SECONDS, BATCH_SIZE, MESSAGES, RETRIES
+from shared.outcome import Dead, Done, Outcome
+from shared.topology import DIRECT, dead
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SUSPICIOUS = 3
+"""Earlier deliveries after which a message is processed alone."""
+MAX_TRIES = 3
+"""Unfinished tries alone before a message is poison."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    tag: int
+    id: str
+    body: bytes
+    deliveries: int
+    """Earlier deliveries, as the broker counts them."""
+    reply_to: str | None = None
+    correlation_id: str | None = None
+
+
+class _Abandon(Exception):  # noqa: N818  # a signal between two functions here, not an error for anybody
+    """Stopping in the middle of a transient failure: the batch stays unacked."""
+
+
+class Consumer(Generic[T]):
+    """`parse` turns a message into what `process` takes; a ValueError there is a dead letter.
+
+    `process` is all or nothing, commits by itself, and may see a message again: it is idempotent.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        schema: str,
+        broker: Broker,
+        pool: Pool,
+        parse: Callable[[Message], T],
+        process: Callable[[Sequence[T]], Awaitable[None]],
+        batch_size: int,
+    ) -> None:
+        self._queue = queue
+        self._schema = schema
+        self._broker = broker
+        self._pool = pool
+        self._parse = parse
+        self._process = process
+        self._batch_size = batch_size
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop`; a lost connection only interrupts."""
+        stopping = asyncio.create_task(stop.wait(), name=f"{self._queue} stop")
+        try:
+            while not stop.is_set():
+                try:
+                    await self._session(stop, stopping)
+                except BROKER_ERRORS as error:
+                    log.warning("consumer.interrupted", queue=self._queue, error=str(error)[:200])
+                    await asyncio.wait({stopping}, timeout=0.2)
+        finally:
+            stopping.cancel()
+
+    async def _session(self, stop: asyncio.Event, stopping: "asyncio.Task[bool]") -> None:
+        """One channel's life."""
+        opening = asyncio.create_task(self._broker.channel(self._batch_size * 2))
+        await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            opening.cancel()
+            return
+        channel = await opening
+        waiting: deque[Message] = deque()
+        arrived = asyncio.Event()
+
+        async def take(delivered: aiormq.abc.DeliveredMessage) -> None:
+            waiting.append(_message(delivered))
+            arrived.set()
+
+        consuming = await channel.basic_consume(self._broker.prefix + self._queue, take)
+        try:
+            channel.closing.add_done_callback(lambda _: arrived.set())
+            stopping.add_done_callback(lambda _: arrived.set())
+            while not stop.is_set():
+                await arrived.wait()
+                if channel.is_closed:
+                    return
+                arrived.clear()
+                while waiting and not stop.is_set():
+                    await self._settle_batch(channel, _next_batch(waiting, self._batch_size), stop)
+        except _Abandon:
+            pass
+        finally:
+            if not channel.is_closed:
+                if consuming.consumer_tag:
+                    await channel.basic_cancel(consuming.consumer_tag)
+                await channel.close()
+
+    async def _settle_batch(
+        self, channel: aiormq.abc.AbstractChannel, batch: list[Message], stop: asyncio.Event
+    ) -> None:
+        started = time.perf_counter()
+        outcomes = await self._outcomes(batch, stop)
+        await self._bury([(m, o) for m, o in zip(batch, outcomes, strict=True) if isinstance(o, Dead)], stop)
+        if channel.is_closed:
+            return  # the broker delivers these again, and processing them again changes nothing
+        await channel.basic_ack(batch[-1].tag, multiple=True)
+        BATCH_SIZE.labels(self._queue).observe(len(batch))
+        BATCH_SECONDS.labels(self._queue).observe(time.perf_counter() - started)
+        for outcome in outcomes:
+            MESSAGES.labels(self._queue, "done" if isinstance(outcome, Done) else outcome.reason).inc()
+
+    async def _outcomes(self, batch: list[Message], stop: asyncio.Event) -> list[Outcome]:
+        suspect = batch[0] if batch[0].deliveries >= SUSPICIOUS else None
+        if suspect and await self._tries(suspect, stop) > MAX_TRIES:
+            return [Dead("poison", f"left unfinished {MAX_TRIES} times")]
+        outcomes = await self._outcomes_of(batch, stop)
+        if suspect:
+            await self._cleared(suspect, stop)
+        return outcomes
+
+    async def _outcomes_of(self, batch: list[Message], stop: asyncio.Event) -> list[Outcome]:
+        outcomes: list[Outcome] = [Done()] * len(batch)
+        parsed: list[tuple[int, T]] = []
+        for index, message in enumerate(batch):
+            try:
+                parsed.append((index, self._parse(message)))
+            except ValueError as error:
+                outcomes[index] = Dead("unparseable", _brief(error))
+        for index, fault in await self._rejected(parsed, stop):
+            outcomes[index] = Dead("rejected", _brief(fault))
+        return outcomes
+
+    async def _rejected(self, parsed: list[tuple[int, T]], stop: asyncio.Event) -> list[tuple[int, Exception]]:
+        """Process all of it; those that cannot be, found by halving."""
+        if not parsed:
+            return []
+        try:
+            await self._patiently(lambda: self._process([item for _, item in parsed]), stop)
+        except _Abandon:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this data's: is_transient said so
+            if len(parsed) == 1:
+                log.error("consumer.rejected", queue=self._queue, error=type(error).__name__, at=_place(error))
+                return [(parsed[0][0], error)]
+            middle = len(parsed) // 2
+            return await self._rejected(parsed[:middle], stop) + await self._rejected(parsed[middle:], stop)
+        return []
+
+    async def _patiently(self, work: Callable[[], Awaitable[R]], stop: asyncio.Event) -> R:
+        """Do it; after transient errors again, for ever, unless stopping."""
+        wait = 0.1
+        while True:
+            try:
+                return await work()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                RETRIES.labels(self._queue).inc()
+                log.warning("consumer.waiting", queue=self._queue, error=type(error).__name__, retry_in=wait)
+            await _pause(wait, stop)
+            wait = min(wait * 2, 5.0)
+
+    async def _tries(self, message: Message, stop: asyncio.Event) -> int:
+        return await self._patiently(lambda: self._count_try(message), stop)
+
+    async def _count_try(self, message: Message) -> int:
+        return int(
+            await self._pool.fetchval(
+                f"INSERT INTO {self._schema}.suspects AS s (queue, message_id, tries, last_try_at)"
+                " VALUES ($1, $2, 1, now()) ON CONFLICT (queue, message_id)"
+                " DO UPDATE SET tries = s.tries + 1, last_try_at = now() RETURNING tries",
+                self._queue,
+                message.id,
+            )
+        )
+
+    async def _cleared(self, message: Message, stop: asyncio.Event) -> None:
+        await self._patiently(
+            lambda: self._pool.execute(
+                f"DELETE FROM {self._schema}.suspects WHERE queue = $1 AND message_id = $2", self._queue, message.id
+            ),
+            stop,
+        )
+
+    async def _bury(self, dying: list[tuple[Message, Dead]], stop: asyncio.Event) -> None:
+        """Copies to the dead queue, until confirmed: only then may the originals be acked."""
+        copies = [self._copy(message, verdict) for message, verdict in dying]
+        while copies:
+            confirmed = {copy.id for copy in await self._broker.publish(copies)}
+            copies = [copy for copy in copies if copy.id not in confirmed]
+            if copies:
+                await _pause(1, stop)
+
+    def _copy(self, message: Message, verdict: Dead) -> Outgoing:
+        log.error("consumer.dead", queue=self._queue, message_id=message.id, reason=verdict.reason)
+        return Outgoing(
+            id=derived(message.id, self._queue),
+            exchange=DIRECT,
+            routing_key=dead(self._queue),
+            body=message.body,
+            headers={
+                "x-trustlens-reason": verdict.reason,
+                "x-trustlens-error": verdict.error,
+                "x-trustlens-service": self._schema,
+                "x-trustlens-message-id": message.id,
+            },
+        )
+
+
+async def _pause(seconds: float, stop: asyncio.Event) -> None:
+    """Wait; a stop in the meantime abandons the batch."""
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return
+    raise _Abandon
+
+
+def _next_batch(waiting: deque[Message], size: int) -> list[Message]:
+    """The next messages in order: a suspicious one alone, others together."""
+    batch = [waiting.popleft()]
+    if batch[0].deliveries >= SUSPICIOUS:
+        return batch
+    while waiting and len(batch) < size and waiting[0].deliveries < SUSPICIOUS:
+        batch.append(waiting.popleft())
+    return batch
+
+
+def _message(delivered: aiormq.abc.DeliveredMessage) -> Message:
+    properties = delivered.header.properties
+    count = (properties.headers or {}).get("x-delivery-count", 0)
+    return Message(
+        tag=delivered.delivery_tag or 0,
+        id=properties.message_id or hashlib.sha256(delivered.body).hexdigest(),
+        body=delivered.body,
+        deliveries=count if isinstance(count, int) else 0,
+        reply_to=properties.reply_to,
+        correlation_id=properties.correlation_id,
+    )
+
+
+def _brief(error: Exception) -> str:
+    """What was wrong, without the values: an error must not carry an e-mail into a header or a log."""
+    if isinstance(error, ValidationError):
+        mistakes = error.errors(include_input=False, include_url=False, include_context=False)
+        return "; ".join(f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in mistakes[:5])[:500]
+    return f"{type(error).__name__} at {_place(error)}"
+
+
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].name}:{frames[-1].lineno}" if frames else "unknown"

@@ -1,0 +1,106 @@
+"""Postgres: the pool, what counts as transient, the schema check, weekly partitions."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import structlog
+import tenacity
+
+from shared.migrations import HEAD
+
+log = structlog.get_logger()
+
+Pool = asyncpg.Pool
+Connection = asyncpg.Connection
+
+_DATA_CLASSES = ("22", "23", "54")
+"""SQLSTATE classes that blame the data: data exception, constraint violation, program limit exceeded."""
+
+COMMAND_TIMEOUT = 60.0
+"""Seconds a statement may take before the connection is given up: Postgres that hangs must not hang us."""
+
+
+class SchemaTooOldError(Exception):
+    """The database lacks migrations that this code needs. Run `trustlens migrate`."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed later: the infrastructure failed, not the data.
+
+    Codes outside the data classes (a missing table, say) blame a deployment, never a message.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        return not (error.sqlstate or "").startswith(_DATA_CLASSES)
+    if isinstance(error, ValueError):  # asyncpg.DataError is a ValueError and an InterfaceError
+        return False
+    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(is_transient),
+    wait=tenacity.wait_exponential_jitter(initial=0.2, max=5),
+    stop=tenacity.stop_after_delay(120),
+    before_sleep=lambda state: log.warning("db.waiting", attempt=state.attempt_number),
+    reraise=True,
+)
+async def connect(url: str, *, size: int, application: str) -> "asyncpg.Pool":
+    """A pool of at most `size` connections, once the server answers (waits up to two minutes)."""
+    return await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        timeout=10,
+        command_timeout=COMMAND_TIMEOUT,
+        server_settings={"application_name": f"trustlens {application}", "timezone": "UTC"},
+    )
+
+
+async def require_schema(pool: "asyncpg.Pool") -> None:
+    """
+    Raises:
+        SchemaTooOldError: the database is behind this code. A newer one is fine: migrations go first.
+    """
+    migrated = await pool.fetchval("SELECT to_regclass('public.alembic_version') IS NOT NULL")
+    version = await pool.fetchval("SELECT version_num FROM public.alembic_version") if migrated else None
+    if version is None or version < HEAD:
+        raise SchemaTooOldError(
+            f"the database is at migration {version}, this code needs {HEAD}: run `trustlens migrate`"
+        )
+
+
+async def answers(pool: "asyncpg.Pool") -> bool:
+    """Whether Postgres answers within a second."""
+    try:
+        async with asyncio.timeout(1):
+            return bool(await pool.fetchval("SELECT true"))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        return False
+
+
+class Partitions:
+    """Weekly partitions of one service's big tables: made four weeks ahead, a missing one on the spot."""
+
+    AHEAD = timedelta(weeks=4)
+
+    def __init__(self, *tables: str) -> None:
+        self._tables = tables
+        self._made: set[datetime] = set()
+
+    async def cover(self, connection: "asyncpg.Connection | asyncpg.Pool", times: Iterable[datetime]) -> None:
+        """Make the partitions that rows of these times need, where they are missing."""
+        missing = {week_of(at) for at in times} - self._made
+        for week in sorted(missing):
+            for table in self._tables:
+                await connection.execute("SELECT trustlens_make_partition($1, $2)", table, week)
+        self._made |= missing
+
+    async def cover_ahead(self, pool: "asyncpg.Pool", now: datetime) -> None:
+        await self.cover(pool, (now + timedelta(weeks=n) for n in range(self.AHEAD // timedelta(weeks=1) + 1)))
+
+
+def week_of(at: datetime) -> datetime:
+    """Monday 00:00 UTC of the week that a time lies in."""
+    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day - timedelta(days=day.weekday())

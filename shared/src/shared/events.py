@@ -1,0 +1,192 @@
+"""What crosses the wire: facts (api → scorer), events (scorer → all), automations (rule-engine → dispatcher).
+
+All models are frozen and ignore fields they do not know, so that an older service reads a newer message.
+Times are UTC. Amounts are Decimals, strings in JSON. Golden bytes in the tests keep old messages readable.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+Segment = Literal["vip", "trusted", "normal", "caution", "risk", "critical"]
+SEGMENTS: tuple[Segment, ...] = ("vip", "trusted", "normal", "caution", "risk", "critical")
+"""Highest first."""
+
+EventType = Literal[
+    "score_updated",
+    "segment_changed",
+    "customer_blocked",
+    "customer_unblocked",
+    "customer_allowlisted",
+    "customer_allowlist_removed",
+    "high_risk_order",
+    "order_placed",
+    "order_status_changed",
+    "order_refunded",
+    "order_cancelled",
+]
+WebhookEvent = Literal[
+    "score_updated",
+    "customer_blocked",
+    "customer_unblocked",
+    "customer_allowlisted",
+    "customer_allowlist_removed",
+    "checkout_blocked",
+    "high_risk_order",
+    "automation_triggered",
+    "test",
+]
+"""What an endpoint may subscribe to, and `test`, which reaches every endpoint."""
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def encode(self) -> bytes:
+        """The message body: compact JSON."""
+        return self.__pydantic_serializer__.to_json(self, exclude_none=True)
+
+
+class Cause(Wire):
+    """What made an event happen: a fact, a command, a rule. Depth counts rules in the chain."""
+
+    kind: Literal["fact", "command", "rule", "sweep"]
+    id: UUID
+    depth: int = 0
+
+
+class Refund(Wire):
+    id: int
+    amount: Decimal
+    """Positive, in the order's currency."""
+    reason: str = ""
+
+
+class OrderInfo(Wire):
+    """The part of an order that events, conditions and webhook bodies use."""
+
+    id: int
+    number: str
+    total: Decimal
+    currency: str
+    status: str
+    item_count: int = 0
+    payment_method: str = ""
+    billing_country: str = ""
+    shipping_country: str = ""
+
+
+class Order(OrderInfo):
+    """One version of an order, as the store had it at `modified_at`."""
+
+    created_at: datetime
+    modified_at: datetime
+    email: str | None = None
+    """Normalised. None where the store has none: such an order belongs to nobody."""
+    refunds: tuple[Refund, ...] = ()
+
+    def info(self) -> OrderInfo:
+        return OrderInfo.model_construct(**{name: getattr(self, name) for name in OrderInfo.model_fields})
+
+
+class Fact(Wire):
+    """Something that happened in a store, accepted by the api. `id` is the accepted input's."""
+
+    id: UUID
+    type: Literal["order"]
+    store_id: UUID
+    occurred_at: datetime
+    data: Order
+
+
+class Snapshot(Wire):
+    """A customer with every field that a condition may ask for, at the moment of an event."""
+
+    email_hash: str
+    email: str | None = None
+    """None after erasure."""
+    email_domain: str | None = None
+    trust_score: int
+    segment: Segment
+    is_blocked: bool = False
+    is_allowlisted: bool = False
+    total_orders: int = 0
+    total_order_value: Decimal = Decimal(0)
+    total_refunds: int = 0
+    total_refund_value: Decimal = Decimal(0)
+    full_refunds: int = 0
+    return_rate: Decimal = Decimal(0)
+    """Percent, one decimal."""
+    cancelled_orders: int = 0
+    account_age_days: int | None = None
+    days_since_last_order: int | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Change(Wire):
+    old_score: int
+    new_score: int
+    old_segment: Segment
+    new_segment: Segment
+
+
+class EventData(Wire):
+    """What an event tells beyond its customer; each type fills its own part."""
+
+    order: OrderInfo | None = None
+    refund: Refund | None = None
+    change: Change | None = None
+    old_status: str | None = None
+    reason: str | None = None
+    email: str | None = None
+
+
+class Event(Wire):
+    """Something that became true of a customer, committed by the scorer."""
+
+    id: UUID
+    type: EventType
+    store_id: UUID
+    occurred_at: datetime
+    """When it happened in the store."""
+    recorded_at: datetime
+    """The scorer's clock at the commit; the same at every redelivery."""
+    customer: Snapshot
+    sequence: int
+    """Rises by one with each event of a customer."""
+    data: EventData
+    cause: Cause
+
+
+class RuleRef(Wire):
+    id: UUID
+    version: int
+    name: str
+    trigger: str
+
+
+class ActionRef(Wire):
+    position: int
+    """From 0, in the rule's order."""
+    type: str
+    target_id: UUID | None = None
+    """For send_webhook: an endpoint's id, or the id of the action's own target."""
+
+
+class Automation(Wire):
+    """One action of a rule that fired. `id` follows from event, rule and position."""
+
+    id: UUID
+    store_id: UUID
+    occurred_at: datetime
+    recorded_at: datetime
+    event_id: UUID
+    customer: Snapshot
+    sequence: int
+    rule: RuleRef
+    action: ActionRef
+    order_id: int | None = None
+    cause: Cause

@@ -1,0 +1,39 @@
+"""Who a customer is: an e-mail address, normalised, then hashed with the store's key."""
+
+import hashlib
+import hmac
+
+import idna
+
+MAX_EMAIL = 254
+"""Longest address that fits an SMTP path (RFC 5321 §4.5.3.1.3)."""
+
+
+def normalise_email(raw: str) -> str:
+    """The address as it is hashed: stripped, lower case, the domain in IDNA form.
+
+    Raises:
+        ValueError: it is no address: no single local part and domain, blanks inside, or too long.
+    """
+    address = raw.strip().lower()
+    local, at, domain = address.rpartition("@")
+    if not (local and at and domain) or any(c.isspace() or not c.isprintable() for c in address):
+        raise ValueError("is not an e-mail address")
+    normal = f"{local}@{_ascii_domain(domain)}"
+    if len(normal) > MAX_EMAIL:
+        raise ValueError(f"is longer than {MAX_EMAIL} characters")
+    return normal
+
+
+def _ascii_domain(domain: str) -> str:
+    if domain.isascii():
+        return domain
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise ValueError("has a domain that is no domain name") from error
+
+
+def email_hash(key: bytes, email: str) -> str:
+    """Hex HMAC-SHA256 of a normalised address, 64 characters. The key is the store's and never changes."""
+    return hmac.new(key, email.encode(), hashlib.sha256).hexdigest()

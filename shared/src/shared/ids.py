@@ -1,0 +1,21 @@
+"""Ids that sort by time, and ids that follow from what they identify."""
+
+import os
+import time
+from uuid import UUID, uuid5
+
+_OURS = UUID("6f0e6c0a-5d0b-4d5e-9c5e-7b1f0a4f9a10")
+
+
+def uuid7() -> UUID:
+    """A version 7 UUID: 48 bits of Unix milliseconds, then random bits (RFC 9562 §5.7)."""
+    random = int.from_bytes(os.urandom(10))
+    value = (time.time_ns() // 1_000_000) << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=value)
+
+
+def derived(*parts: object) -> UUID:
+    """The version 5 UUID of the parts, so that doing a thing twice names the same thing."""
+    return uuid5(_OURS, "/".join(str(part) for part in parts))

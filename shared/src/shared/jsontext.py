@@ -1,0 +1,32 @@
+"""JSON text in which amounts keep their decimals: 249.00 stays 249.00."""
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+
+_THREE_DECIMALS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})  # ISO 4217, minor unit 3
+
+
+def in_currency(amount: Decimal, currency: str) -> Decimal:
+    """The amount with two decimals, or the currency's own number where that is more."""
+    exponent = Decimal("0.001") if currency.upper() in _THREE_DECIMALS else Decimal("0.01")
+    return amount.quantize(exponent, rounding=ROUND_HALF_UP)
+
+
+def dumps(value: object) -> str:
+    """Compact JSON like json.dumps, with each Decimal written digit by digit as a number."""
+    match value:
+        case Decimal():
+            return format(value, "f")
+        case Mapping():
+            return "{" + ",".join(f"{_scalar(str(key))}:{dumps(item)}" for key, item in value.items()) + "}"
+        case str():
+            return _scalar(value)
+        case Sequence():
+            return "[" + ",".join(dumps(item) for item in value) + "]"
+        case _:
+            return _scalar(value)
+
+
+def _scalar(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

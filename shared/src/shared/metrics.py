@@ -1,0 +1,14 @@
+"""Metrics that every service has. Labels are queue, service and result names only: bounded."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+MESSAGES = Counter("trustlens_messages_total", "Messages settled, by what became of them.", ["queue", "outcome"])
+BATCH_SIZE = Histogram(
+    "trustlens_batch_messages", "Messages per transaction.", ["queue"], buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+)
+BATCH_SECONDS = Histogram("trustlens_batch_seconds", "From taking a batch to its ack.", ["queue"])
+RETRIES = Counter("trustlens_batch_retries_total", "Batches tried again after a transient error.", ["queue"])
+OUTBOX_PUBLISHED = Counter("trustlens_outbox_published_total", "Messages confirmed by the broker.", ["service"])
+OUTBOX_SWEPT = Counter("trustlens_outbox_swept_total", "Messages that the sweeper had to take up.", ["service"])
+BROKER_CONNECTED = Gauge("trustlens_broker_connected", "1 while connected to RabbitMQ.", ["service"])
+COMMANDS = Counter("trustlens_commands_total", "Commands by type and result.", ["type", "result"])

@@ -1,0 +1,35 @@
+"""Secrets at rest: Fernet tokens under one or more keys, the first of which encrypts."""
+
+import secrets as random
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+
+class Vault:
+    """Seals and opens secrets. Old keys stay in the list until everything is sealed anew."""
+
+    def __init__(self, keys: str) -> None:
+        """`keys`: Fernet keys separated by commas, the newest first.
+
+        Raises:
+            ValueError: a key is not 32 URL-safe base64 bytes, or there is none.
+        """
+        self._fernet = MultiFernet([Fernet(key.strip()) for key in keys.split(",") if key.strip()])
+
+    def seal(self, secret: bytes) -> bytes:
+        return self._fernet.encrypt(secret)
+
+    def open(self, token: bytes) -> bytes:
+        """
+        Raises:
+            LookupError: none of the keys opens it.
+        """
+        try:
+            return self._fernet.decrypt(token)
+        except InvalidToken:
+            raise LookupError("no key in TRUSTLENS_SECRET_KEYS opens this secret") from None
+
+
+def generate(prefix: str = "") -> str:
+    """A new secret of 32 random bytes, URL-safe, with a prefix that tells people what it is."""
+    return prefix + random.token_urlsafe(32)

@@ -1,0 +1,136 @@
+"""A service's life: connect, check, run named tasks, stop on a signal, drain, close pools last."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from shared import db, health
+from shared.broker import Broker
+from shared.outbox import Outbox
+from shared.secrets import Vault
+from shared.settings import Settings
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Service:
+    """What every service has. `work` ends by itself after `stop`; `plumbing` outlives it and is cancelled."""
+
+    name: str
+    settings: Settings
+    pool: db.Pool
+    broker: Broker
+    outbox: Outbox
+    vault: Vault
+    stop: asyncio.Event
+    port: int = 0
+    _work: set["asyncio.Task[None]"] = field(default_factory=set)
+    _plumbing: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def work(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        """A long task that returns once `stop` is set and it has finished what it had begun."""
+        self._work.add(asyncio.create_task(coroutine, name=name))
+
+    def plumbing(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        """A long task that the work needs until its end."""
+        self._plumbing.add(asyncio.create_task(coroutine, name=name))
+
+    async def listen(self, app: web.Application) -> None:
+        """Serve health and metrics (and whatever `app` has) until the service ends."""
+        runner, self.port = await health.serve(app, self.settings.host, self.settings.port)
+        self.plumbing("http", _until_cancelled(runner.cleanup))
+        log.info("service.listening", port=self.port)
+
+    async def until_stopped(self) -> None:
+        """Wait for `stop`; a task that ends before that ends the service with its error."""
+        stopping = asyncio.create_task(self.stop.wait(), name="stop")
+        tasks = self._work | self._plumbing
+        try:
+            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            ended = [task for task in tasks if task.done()]
+            if ended and not self.stop.is_set():
+                log.error("service.task_ended", task=ended[0].get_name())
+                ended[0].result()
+                raise RuntimeError(f"the task {ended[0].get_name()} ended by itself")
+        finally:
+            stopping.cancel()
+            self.stop.set()
+
+    async def drain(self) -> None:
+        """Let the work finish within the deadline, hand what it sent to the broker, then cancel the rest."""
+        log.info("service.draining")
+        if self._work:
+            _, late = await asyncio.wait(self._work, timeout=self.settings.drain_seconds)
+            await _cancel(late)
+        try:
+            async with asyncio.timeout(self.settings.drain_seconds / 4):
+                await self.outbox.drained()
+        except TimeoutError:
+            log.warning("service.outbox_left", hint="the sweeper of another replica, or the next start, publishes it")
+        await _cancel(self._plumbing)
+        log.info("service.stopped")
+
+
+async def _until_cancelled(clean_up: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await clean_up()
+
+
+async def _cancel(tasks: "set[asyncio.Task[None]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running(name: str, schema: str, settings: Settings, stop: asyncio.Event) -> AsyncIterator[Service]:
+    """The service with its plumbing started; on leaving it is drained and closed.
+
+    Raises:
+        SchemaTooOldError: the database lacks migrations this code needs.
+    """
+    vault = Vault(settings.secret_keys)
+    pool = await db.connect(settings.database_url, size=settings.pool_size, application=name)
+    try:
+        await db.require_schema(pool)
+        broker = Broker(settings.amqp_url, service=name, prefix=settings.name_prefix)
+        outbox = Outbox(pool, broker, schema)
+        service = Service(name, settings, pool, broker, outbox, vault, stop)
+        service.plumbing("broker", broker.run())
+        service.plumbing("outbox.publisher", outbox.run_publisher())
+        service.plumbing("outbox.sweeper", outbox.run_sweeper())
+        try:
+            yield service
+        finally:
+            stop.set()
+            await service.drain()
+            await broker.close()
+    finally:
+        await pool.close()
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT begin the drain."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def health_app(service: Service) -> web.Application:
+    """Health and metrics of a worker: ready = Postgres answers and the broker is connected."""
+
+    async def broker() -> bool:
+        return service.broker.connected
+
+    app = web.Application()
+    health.add_routes(app, {"postgres": lambda: db.answers(service.pool), "broker": broker})
+    return app

@@ -1,0 +1,48 @@
+"""Settings that every service has. One frozen object, built once in `__main__`, passed down."""
+
+import sys
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from TRUSTLENS_* variables."""
+
+    model_config = SettingsConfigDict(env_prefix="TRUSTLENS_", frozen=True, extra="ignore")
+
+    database_url: str = Field(min_length=1)
+    """postgresql://user:password@host:port/database"""
+    amqp_url: str = Field(min_length=1)
+    """amqp://user:password@host:port/vhost"""
+    secret_keys: str = Field(min_length=44)
+    """Fernet keys, comma-separated, newest first: they encrypt secrets at rest."""
+    name_prefix: str = Field(default="", max_length=40)
+    """Put before every exchange and queue name, so that several stacks can share a broker."""
+    host: str = "127.0.0.1"
+    """Address the service's HTTP port listens on."""
+    port: int = Field(default=0, ge=0, le=65535)
+    """HTTP port: the API itself for the api, health and metrics for the others. 0 = any free one."""
+    pool_size: int = Field(default=10, ge=2, le=100)
+    """Postgres connections per process."""
+    drain_seconds: float = Field(default=20, ge=0, le=300)
+    """How long a stopping service may finish what it has begun; below Kubernetes' default grace of 30 s."""
+    batch_size: int = Field(default=200, ge=1, le=2000)
+    """Most messages in one transaction."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S]) -> S:
+    """The settings from the environment; on mistakes prints all of them and exits with 2."""
+    try:
+        return kind()  # type: ignore[call-arg]  # the environment fills them
+    except ValidationError as error:
+        for mistake in error.errors():
+            name = "TRUSTLENS_" + "_".join(map(str, mistake["loc"])).upper()
+            print(f"{name}: {mistake['msg']}", file=sys.stderr)  # noqa: T201  # logs are not set up yet
+        raise SystemExit(2) from None
