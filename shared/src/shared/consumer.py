@@ -24,6 +24,7 @@ from shared.db import Pool, is_transient
 from shared.ids import derived
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, MESSAGES, RETRIES
 from shared.outcome import Dead, Done, Outcome
+from shared.pause import pause
 from shared.topology import DIRECT, dead
 
 log = structlog.get_logger()
@@ -238,11 +239,8 @@ class Consumer(Generic[T]):
 
 async def _pause(seconds: float, stop: asyncio.Event) -> None:
     """Wait; a stop in the meantime abandons the batch."""
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return
-    raise _Abandon
+    if await pause(seconds, stop):
+        raise _Abandon
 
 
 def _next_batch(waiting: deque[Message], size: int) -> list[Message]:

@@ -13,6 +13,7 @@ from aiohttp import web
 from shared import db, health
 from shared.broker import Broker
 from shared.outbox import Outbox
+from shared.pause import pause
 from shared.secrets import Vault
 from shared.settings import Settings
 
@@ -116,6 +117,19 @@ async def running(name: str, schema: str, settings: Settings, stop: asyncio.Even
             await broker.close()
     finally:
         await pool.close()
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
+    """Do it now and then, until `stop`. A transient failure waits for the next turn. A long task."""
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            if not db.is_transient(error):
+                raise
+            log.warning("service.turn_skipped", error=type(error).__name__)
+        if await pause(seconds, stop):
+            return
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

@@ -1,0 +1,28 @@
+"""What is stored of a customer, as far as a change of it is decided from that."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared.events import Segment
+
+Key = tuple[UUID, str]
+"""(store id, email_hash)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    store_id: UUID
+    email_hash: str
+    email: str | None
+    email_domain: str | None
+    trust_score: int
+    segment: Segment
+    is_blocked: bool
+    is_allowlisted: bool
+    tags: tuple[str, ...]
+    sequence: int
+    """Of the last event."""
+
+    @property
+    def key(self) -> Key:
+        return (self.store_id, self.email_hash)
