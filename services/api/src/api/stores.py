@@ -1,0 +1,117 @@
+"""Stores and API keys: tables of the api. Secrets are sealed, keys kept as SHA-256; both are shown once."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import get_args
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import asyncpg
+from shared.ids import uuid7
+from shared.secrets import Vault, generate
+
+from api.scopes import Scope
+
+PREFIX_LENGTH = 11
+"""`tl_` and eight characters: enough to tell keys apart, 210 bits short of the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedStore:
+    """A new store with its secrets, which nothing can show again."""
+
+    id: UUID
+    api_key: str = field(repr=False)
+    woocommerce_secret: str = field(repr=False)
+    stripe_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    id: UUID
+    key: str = field(repr=False)
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    id: UUID
+    name: str
+    url: str
+    created_at: datetime
+
+
+def key_digest(key: str) -> bytes:
+    """How a key is kept and looked up."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+async def create_store(conn: asyncpg.Connection, vault: Vault, *, url: str, name: str) -> CreatedStore:
+    """A store with its hash key and secrets, and one key that may do everything.
+
+    Raises:
+        ValueError: the URL is no http(s) address, or the name is empty.
+    """
+    _check_site(url, name)
+    store_id = uuid7()
+    woocommerce_secret, stripe_secret = generate(), generate("whsec_")
+    async with conn.transaction():
+        await conn.execute(
+            "INSERT INTO api.stores (id, name, url, hash_key, woocommerce_secret, stripe_secret, created_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            store_id,
+            name,
+            url,
+            vault.seal(secrets.token_bytes(32)),
+            vault.seal(woocommerce_secret.encode()),
+            vault.seal(stripe_secret.encode()),
+            datetime.now(UTC),
+        )
+        key = await create_key(conn, store_id, name="first key", scopes=get_args(Scope))
+    return CreatedStore(store_id, key.key, woocommerce_secret, stripe_secret)
+
+
+def _check_site(url: str, name: str) -> None:
+    address = urlsplit(url)
+    if address.scheme not in {"http", "https"} or not address.hostname:
+        raise ValueError(f"{url!r} is not the address of a shop: https://shop.example")
+    if not name.strip():
+        raise ValueError("a store needs a name")
+
+
+async def list_stores(conn: asyncpg.Connection) -> list[Store]:
+    """All of them, the oldest first."""
+    rows = await conn.fetch("SELECT id, name, url, created_at FROM api.stores ORDER BY created_at, id")
+    return [Store(**row) for row in rows]
+
+
+async def create_key(conn: asyncpg.Connection, store_id: UUID, *, name: str, scopes: Sequence[str]) -> CreatedKey:
+    """
+    Raises:
+        ValueError: no scope, or an unknown one.
+        LookupError: there is no such store.
+    """
+    if unknown := set(scopes) - set(get_args(Scope)):
+        raise ValueError(f"unknown scope: {', '.join(sorted(unknown))}; there are {', '.join(get_args(Scope))}")
+    if not scopes:
+        raise ValueError("a key needs at least one scope")
+    key = generate("tl_")
+    created = CreatedKey(uuid7(), key, key[:PREFIX_LENGTH])
+    try:
+        await conn.execute(
+            "INSERT INTO api.keys (id, store_id, name, scopes, prefix, sha256, created_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            created.id,
+            store_id,
+            name,
+            sorted(set(scopes)),
+            created.prefix,
+            key_digest(key),
+            datetime.now(UTC),
+        )
+    except asyncpg.ForeignKeyViolationError:
+        raise LookupError(f"there is no store {store_id}") from None
+    return created
