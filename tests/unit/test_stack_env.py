@@ -1,5 +1,6 @@
 import pytest
 import typer
+
 from cli import stack_env
 
 

@@ -13,12 +13,15 @@ T = TypeVar("T")
 
 
 def run(work: Callable[[asyncpg.Connection], Awaitable[T]], env: Mapping[str, str]) -> T:
-    """What `work` returns; a database that cannot be reached ends the command with one sentence."""
+    """What `work` returns; a refusal, or a database that does not answer, ends the command with one sentence."""
     url = stack_env.need(env, "TRUSTLENS_DATABASE_URL")
     try:
         return asyncio.run(_connected(url, work))
     except OSError as error:
         typer.echo(f"Postgres at TRUSTLENS_DATABASE_URL does not answer: {error}", err=True)
+        raise typer.Exit(1) from error
+    except (ValueError, LookupError) as error:  # what was asked for cannot be
+        typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
 
 

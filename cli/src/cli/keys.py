@@ -27,11 +27,7 @@ def create(
     """Make a key and print it, this once: only its SHA-256 is kept."""
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
 
-    async def work(connection: asyncpg.Connection) -> str:
+    async def work(connection: asyncpg.Connection) -> stores.CreatedKey:
         return await stores.create_key(connection, store, name=name, scopes=wanted)
 
-    try:
-        typer.echo(database.run(work, stack_env.read()))
-    except (ValueError, LookupError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+    typer.echo(database.run(work, stack_env.read()).key)

@@ -7,7 +7,7 @@ import typer
 from api import stores
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from shared.secrets import Vault
 
 from cli import database, stack_env
@@ -55,7 +55,7 @@ def _print_created(store: stores.CreatedStore, api_url: str) -> None:
 @app.command("list")
 def list_all() -> None:
     """The shops, the oldest first."""
-    table = Table("Id", "Name", "URL", "Created")
+    table = Table(Column("Id", min_width=36), "Name", "URL", "Created")
     for store in database.run(stores.list_stores, stack_env.read()):
         table.add_row(str(store.id), escape(store.name), escape(store.url), f"{store.created_at:%Y-%m-%d %H:%M}")
     Console().print(table)
