@@ -1,0 +1,109 @@
+"""Processes that outlive the command that started them, and are known again by more than their number."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_stack.errors import StackError
+from local_stack.folder import Folder
+
+POLL_SECONDS = 0.05
+LAST_LINES = 15
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of a stack. `run/<name>.pid` holds its number alone, for people and scripts."""
+
+    name: str
+    folder: Folder
+
+    @property
+    def pid_file(self) -> Path:
+        return self.folder.run / f"{self.name}.pid"
+
+    @property
+    def _birth_file(self) -> Path:
+        return self.folder.run / f"{self.name}.birth"
+
+    @property
+    def log(self) -> Path:
+        return self.folder.log(self.name)
+
+    def pid(self) -> int | None:
+        """The number of the process if it runs. A number that now belongs to another process is nobody's."""
+        try:
+            pid, birth = int(self.pid_file.read_text()), self._birth_file.read_text()
+        except (FileNotFoundError, ValueError):
+            return None
+        return pid if birth_of(pid) == birth else None
+
+    def start(self, command: Sequence[str], *, env: Mapping[str, str]) -> int:
+        """Returns at once. Output goes to the log; nothing of the caller's terminal is held."""
+        with self.log.open("ab") as log:
+            child = subprocess.Popen(  # noqa: S603 - the stack's own programs
+                command,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        # The birth first: a pid file without one is ignored, so no half-written pair is ever believed.
+        self._birth_file.write_text(birth_of(child.pid) or "")
+        self.pid_file.write_text(f"{child.pid}\n")
+        return child.pid
+
+    def wait_until(self, ready: Callable[[], bool], *, seconds: float, since: int = 0) -> None:
+        """`since` is the size of the log when the process was started: older lines explain nothing."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if self.pid() is None:
+                raise StackError(f"{self.name} ended before it was ready; its log ends:\n{self.last_lines(since)}")
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{self.name} was not ready within {seconds:.0f} s; its log ends:\n{self.last_lines(since)}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def stop(self, *, signals: Sequence[tuple[signal.Signals, float]]) -> None:
+        """Send each signal and wait its seconds, until the process is gone."""
+        for number, seconds in signals:
+            pid = self.pid()
+            if pid is None:
+                break
+            os.kill(pid, number)
+            self._wait_gone(seconds)
+        if self.pid() is not None:
+            raise StackError(f"{self.name} (process {self.pid()}) does not end: look at {self.log}.")
+        self.pid_file.unlink(missing_ok=True)
+        self._birth_file.unlink(missing_ok=True)
+
+    def log_size(self) -> int:
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def last_lines(self, since: int = 0) -> str:
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_bytes()[since:].decode(errors="replace").splitlines()[-LAST_LINES:])
+
+    def _wait_gone(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self.pid() is not None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
+
+def birth_of(pid: int) -> str | None:
+    """When the process was born, in ticks of this boot: with the number, unique. None if it is dead or unreaped."""
+    try:
+        # The name in brackets may contain anything, brackets too; the fixed fields follow the last one.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, started = fields[0], fields[19]
+    return None if state in "ZX" else f"{boot} {started}"
