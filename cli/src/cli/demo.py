@@ -14,12 +14,9 @@ import aiohttp
 import asyncpg
 import typer
 import uvloop
-from api import stores
-from local_stack import stack
-from local_stack.errors import StackError
 from rich.console import Console
-from shared.secrets import Vault
 
+from api import stores
 from cli import books, demo_numbers, stack_env
 from cli.demo_summary import Findings, complaints, print_findings
 from cli.latency import PostTimes
@@ -29,6 +26,9 @@ from cli.receiver import Receiver
 from cli.replay import ingest_url
 from cli.shop import order_events
 from cli.wc_order import ShopEvent
+from local_stack import stack
+from local_stack.errors import StackError
+from shared.secrets import Vault
 
 SHOP_URL = "https://shop.example"
 SEED = 1

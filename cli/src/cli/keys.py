@@ -5,8 +5,8 @@ from uuid import UUID
 
 import asyncpg
 import typer
-from api import stores
 
+from api import stores
 from cli import database, stack_env
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)

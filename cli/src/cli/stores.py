@@ -4,14 +4,14 @@ from typing import Annotated
 
 import asyncpg
 import typer
-from api import stores
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
-from shared.secrets import Vault
 
+from api import stores
 from cli import database, stack_env
 from cli.replay import ingest_url
+from shared.secrets import Vault
 
 app = typer.Typer(help="The shops that TrustLens serves.", no_args_is_help=True)
 

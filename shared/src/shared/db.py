@@ -40,7 +40,7 @@ def is_transient(error: BaseException) -> bool:
 
 @tenacity.retry(
     retry=tenacity.retry_if_exception(is_transient),
-    wait=tenacity.wait_exponential_jitter(initial=0.2, max=5),
+    wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=5),
     stop=tenacity.stop_after_delay(120),
     before_sleep=lambda state: log.warning("db.waiting", attempt=state.attempt_number),
     reraise=True,

@@ -160,12 +160,13 @@ async def features(connection: Connection, keys: Sequence[Key], now: datetime) -
 
 def _features(row: Mapping[str, Any]) -> Features:
     """features.sql names its columns as the fields are named."""
-    values = {name: row[name] for name in Features.__slots__}
-    return Features(**{name: tuple(v) if isinstance(v, list) else _present(name, v) for name, v in values.items()})
+    values: dict[str, Any] = {name: _value(name, row[name]) for name in Features.__slots__}
+    return Features(**values)
 
 
-def _present(name: str, value: Any) -> Any:
-    return () if value is None and name.endswith("_ids") else value
+def _value(name: str, value: Any) -> Any:
+    """Arrays become tuples, and an aggregate over no rows an empty one."""
+    return tuple(value or ()) if name.endswith("_ids") else value
 
 
 async def save_customers(connection: Connection, changes: Sequence[tuple[Rescored, int]], now: datetime) -> None:

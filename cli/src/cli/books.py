@@ -1,0 +1,175 @@
+"""`trustlens books`: what was accepted, what became of it, and whether the two sides agree.
+
+Meant for an idle system: while work is under way the queues and outboxes hold the difference, and are shown.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aio_pika
+import aiormq.exceptions
+import asyncpg
+import typer
+from aio_pika.exceptions import AMQPError
+from rich.console import Console
+from rich.table import Table
+
+from cli import stack_env
+from shared.topology import QUEUES, dead
+
+SERVICES = ("api", "scorer", "rule_engine", "dispatcher")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One comparison; `note` says where to look when it does not balance."""
+
+    name: str
+    count: int
+    expected: int
+    note: str = ""
+
+    @property
+    def balanced(self) -> bool:
+        return self.count == self.expected
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.count}" + ("" if self.balanced else f", should be {self.expected} ({self.note})")
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    lines: tuple[Line, ...]
+    deliveries: Mapping[str, int]
+    """Number of deliveries by status."""
+
+    @property
+    def balanced(self) -> bool:
+        return all(line.balanced for line in self.lines)
+
+
+async def check(database_url: str, amqp_url: str, prefix: str = "") -> Books:
+    """Read both sides: the tables, and the depths of the queues."""
+    depths = await _depths(amqp_url, prefix)
+    connection = await asyncpg.connect(database_url)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            lines = await _lines(connection, depths)
+            rows = await connection.fetch("SELECT status, count(*) FROM dispatcher.deliveries GROUP BY 1 ORDER BY 1")
+    finally:
+        await connection.close()
+    return Books(tuple(lines), {row["status"]: row["count"] for row in rows})
+
+
+async def _depths(amqp_url: str, prefix: str) -> dict[str, int]:
+    async with await aio_pika.connect(amqp_url) as connection, connection.channel() as channel:
+        names = [name for queue in QUEUES for name in (queue.name, dead(queue.name))]
+        declared = [await channel.declare_queue(prefix + name, passive=True) for name in names]
+        return {name: queue.declaration_result.message_count or 0 for name, queue in zip(names, declared, strict=True)}
+
+
+async def _lines(connection: asyncpg.Connection, depths: Mapping[str, int]) -> list[Line]:
+    accepted, answered = await connection.fetchrow(_INPUTS)
+    dead_facts = depths[dead("scorer.facts")] + depths[dead("scorer.backfill")]
+    lines = [
+        Line("accepted inputs with an outcome", answered + dead_facts, accepted, "the scorer has not done the rest")
+    ]
+    lines += [Line(name, await connection.fetchval(sql), 0, note) for name, sql, note in _NONE]
+    lines += [
+        Line(
+            f"{service} outbox", await connection.fetchval(f"SELECT count(*) FROM {service}.outbox"), 0, "not yet sent"
+        )
+        for service in SERVICES
+    ]
+    lines += [
+        Line(f"queue {name}", depth, 0, "trustlens status, and the log of the service")
+        for name, depth in depths.items()
+        if depth or name.endswith(".dead")
+    ]
+    return lines
+
+
+_INPUTS = """
+    SELECT count(*) AS accepted, count(o.input_id) AS answered
+    FROM api.raw_input i LEFT JOIN scorer.input_outcomes o ON o.input_id = i.id
+"""
+
+# name, statement that counts what must not be, where to look
+_NONE = (
+    (
+        "customers whose events have gaps",
+        """
+        SELECT count(*) FROM (SELECT 1 FROM scorer.customers c JOIN scorer.events e USING (store_id, email_hash)
+        GROUP BY c.store_id, c.email_hash, c.sequence
+        HAVING count(*) <> c.sequence - min(e.sequence) + 1) AS gaps
+        """,
+        "scorer.events against scorer.customers.sequence",
+    ),
+    ("recalculations due", "SELECT count(*) FROM scorer.rescore_due", "the scorer has not done them"),
+    (
+        "events without their delivery",
+        """
+        SELECT count(*) FROM dispatcher.endpoints n JOIN scorer.events e ON e.store_id = n.store_id
+        AND e.type = ANY (n.events) AND e.recorded_at > n.updated_at
+        LEFT JOIN dispatcher.deliveries d ON d.recorded_at = e.recorded_at AND d.source_id = e.id
+        AND d.endpoint_id = n.id WHERE n.enabled AND d.id IS NULL
+        """,
+        "the dispatcher has not made them",
+    ),
+    (
+        "fired webhook actions without their delivery",
+        """
+        SELECT count(*) FROM rule_engine.firings f CROSS JOIN jsonb_array_elements(f.actions) AS a (action)
+        LEFT JOIN dispatcher.deliveries d ON d.recorded_at = f.recorded_at AND d.rule_id = f.rule_id
+        AND d.source_id = (a.action ->> 'id')::uuid
+        WHERE a.action ->> 'type' = 'send_webhook' AND d.id IS NULL
+        """,
+        "the dispatcher has not made them",
+    ),
+    (
+        "deliveries whose attempts are not all recorded",
+        """
+        SELECT count(*) FROM dispatcher.deliveries d WHERE d.attempts <> (SELECT count(*)
+        FROM dispatcher.attempts a WHERE a.recorded_at = d.recorded_at AND a.delivery_id = d.id)
+        """,
+        "dispatcher.attempts",
+    ),
+    (
+        "deliveries in somebody's hands",
+        "SELECT count(*) FROM dispatcher.deliveries WHERE due_at IS NOT NULL AND leased_until > now()",
+        "under way, or waiting for a lease to run out",
+    ),
+    (
+        "deliveries due and not made",
+        "SELECT count(*) FROM dispatcher.deliveries WHERE due_at <= now()",
+        "the dispatcher has not made them",
+    ),
+)
+
+
+def command() -> None:
+    """Print the books. Exit code 1: they do not balance."""
+    env = stack_env.read()
+    urls = stack_env.need(env, "TRUSTLENS_DATABASE_URL"), stack_env.need(env, "TRUSTLENS_AMQP_URL")
+    try:
+        books = asyncio.run(check(*urls, prefix=env.get("TRUSTLENS_NAME_PREFIX", "")))
+    except (OSError, AMQPError, aiormq.exceptions.AMQPError, asyncpg.PostgresError) as error:
+        typer.echo(f"The books cannot be read ({type(error).__name__}): start the stack with `trustlens up`.", err=True)
+        raise typer.Exit(1) from error
+    Console().print(table(books))
+    if not books.balanced:
+        raise typer.Exit(1)
+
+
+def table(books: Books) -> Table:
+    shown = Table("", "count", "should be", title="Books: " + ("balanced" if books.balanced else "NOT balanced"))
+    for line in books.lines:
+        style = None if line.balanced else "bold red"
+        shown.add_row(
+            line.name + ("" if line.balanced else f"\n  {line.note}"), str(line.count), str(line.expected), style=style
+        )
+    shown.add_section()
+    for status, count in books.deliveries.items():
+        shown.add_row(f"deliveries {status}", str(count), "")
+    return shown
