@@ -3,12 +3,13 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
+
 from cli.demo_numbers import Numbers, Signal, Suspect
 from cli.demo_summary import Findings, complaints, print_findings
 from cli.posting import Result
 from cli.receiver import Received
 from cli.verification import Verdict
-from rich.console import Console
 
 
 def received(delivery_id: str, verdict: Verdict = Verdict.VERIFIED) -> Received:

@@ -1,8 +1,9 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
 from cli.latency import PostTimes, percentile
 from cli.receiver import Received
 from cli.verification import Verdict
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def delivery(event: str, *, at: float, order_id: int | None = None, email: str | None = "ada@mail.example") -> Received:

@@ -2,9 +2,10 @@ import hashlib
 import hmac
 
 import pytest
-from cli.verification import MAX_AGE_SECONDS, Verdict, verify
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
+from cli.verification import MAX_AGE_SECONDS, Verdict, verify
 
 SECRET = "a-made-up-secret-of-more-than-32-characters"
 NOW = 1_749_131_460.0

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+
 from cli.shop import order_events
 from cli.shop_people import Persona, personas
 from cli.wc_order import Order, ShopEvent

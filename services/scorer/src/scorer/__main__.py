@@ -6,15 +6,15 @@ from functools import partial
 
 import structlog
 import uvloop
-from shared.commands import Commands, parse_asked
-from shared.consumer import Consumer
-from shared.service import Service, every, health_app, running, stop_on_signals
-from shared.settings import load
 
 from scorer import commands, store
 from scorer.settings import ScorerSettings
 from scorer.worker import Scorer, parse_fact
 from shared import log
+from shared.commands import Commands, parse_asked
+from shared.consumer import Consumer
+from shared.service import Service, every, health_app, running, stop_on_signals
+from shared.settings import load
 
 HOUR = 3600.0
 

@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from shared.events import Cause, Change, Event, EventData, EventType, Snapshot
-from shared.ids import derived
-
 from scorer.customer import Customer
 from scorer.facts import Happening
 from scorer.features import Features
 from scorer.score import Score
+from shared.events import Cause, Change, Event, EventData, EventType, Snapshot
+from shared.ids import derived
 
 HIGH_RISK = frozenset({"risk", "critical"})
 

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from shared.commands import Command, Handler, RefusedError, parse
-from shared.events import Cause
-from shared.outbox import Transaction
 
 from scorer.changes import Rescored
 from scorer.customer import Customer
 from scorer.score import score
 from scorer.worker import Scorer
+from shared.commands import Command, Handler, RefusedError, parse
+from shared.events import Cause
+from shared.outbox import Transaction
 
 
 class CustomerUpdate(BaseModel):

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
-from shared.events import Segment
-
 from scorer.features import Features
 from scorer.modules import account_age, orders, returns
 from scorer.signals import Signal
+from shared.events import Segment
 
 BASE = 50
 LOWEST, HIGHEST = 0, 100

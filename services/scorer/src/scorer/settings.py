@@ -1,6 +1,7 @@
 """Settings of the scorer process."""
 
 from pydantic import Field
+
 from shared.settings import Settings
 
 

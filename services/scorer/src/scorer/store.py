@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from shared.db import Connection
-from shared.events import Event
-
 from scorer.changes import Rescored
 from scorer.customer import Customer, Key
 from scorer.facts import Folded, Incoming, Result, Stored
 from scorer.features import Features
 from scorer.signals import Signal
+from shared.db import Connection
+from shared.events import Event
 
 _FEATURES = (Path(__file__).parent / "features.sql").read_text()
 

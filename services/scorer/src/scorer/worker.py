@@ -5,6 +5,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from scorer import changes, facts, store
+from scorer.changes import Rescored
+from scorer.customer import Key
+from scorer.facts import Folded, Happening, Incoming
+from scorer.score import Scoring, score
 from shared.broker import Outgoing
 from shared.consumer import Message
 from shared.db import Connection, Partitions, Pool
@@ -14,12 +19,6 @@ from shared.ids import uuid7
 from shared.outbox import Outbox, Transaction
 from shared.secrets import Vault
 from shared.topology import EVENTS
-
-from scorer import changes, facts, store
-from scorer.changes import Rescored
-from scorer.customer import Key
-from scorer.facts import Folded, Happening, Incoming
-from scorer.score import Scoring, score
 
 RESCORE_BATCH = 200
 
