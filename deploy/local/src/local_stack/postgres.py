@@ -46,21 +46,22 @@ class Postgres:
         return Process("postgres", self.folder)
 
     def start(self) -> None:
-        """Returns when it answers. Does nothing if it runs already."""
+        """Returns when it answers. Starts nothing if it runs already."""
         self.folder.create()
-        if self.process.pid() is not None:
-            return
-        require_free(self.folder, "postgres", self.port)
-        if not self.folder.postgres.exists():
-            self._initialise()
         since = self.process.log_size()
-        self.process.start(
-            self._command("postgres", "-D", str(self.folder.postgres), *self._settings()), env=ENVIRONMENT
-        )
+        if self.process.pid() is None:
+            self._launch()
         self.process.wait_until(self._answers, seconds=START_SECONDS, since=since)
 
     def stop(self) -> None:
-        self.process.stop(signals=STOP_SIGNALS)
+        self.process.stop(STOP_SIGNALS)
+
+    def _launch(self) -> None:
+        require_free(self.folder, "postgres", self.port)
+        if not self.folder.postgres.exists():
+            self._initialise()
+        command = self._command("postgres", "-D", str(self.folder.postgres), *self._settings())
+        self.process.start(command, env=ENVIRONMENT)
 
     def _settings(self) -> list[str]:
         settings = {

@@ -2,9 +2,9 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from local_stack.folder import Folder
 
 POLL_SECONDS = 0.05
 LAST_LINES = 15
+
+Signals = Sequence[tuple[signal.Signals, float]]
+"""What to send, one after the other, and how many seconds to wait after each."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,24 @@ class Process:
 
     def start(self, command: Sequence[str], *, env: Mapping[str, str]) -> int:
         """Returns at once. Output goes to the log; nothing of the caller's terminal is held."""
-        with self.log.open("ab") as log:
-            child = subprocess.Popen(  # noqa: S603 - the stack's own programs
-                command,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        # Not subprocess.Popen: its object would watch over a child that is meant to outlive it.
+        pid = os.posix_spawnp(
+            command[0],
+            list(command),
+            dict(env),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            # What a shell's `&` and Python itself ignore, a child would ignore too.
+            setsigdef=(signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ),
+        )
         # The birth first: a pid file without one is ignored, so no half-written pair is ever believed.
-        self._birth_file.write_text(birth_of(child.pid) or "")
-        self.pid_file.write_text(f"{child.pid}\n")
-        return child.pid
+        self._birth_file.write_text(birth_of(pid) or "")
+        self.pid_file.write_text(f"{pid}\n")
+        return pid
 
     def wait_until(self, ready: Callable[[], bool], *, seconds: float, since: int = 0) -> None:
         """`since` is the size of the log when the process was started: older lines explain nothing."""
@@ -70,16 +78,12 @@ class Process:
                 )
             time.sleep(POLL_SECONDS)
 
-    def stop(self, *, signals: Sequence[tuple[signal.Signals, float]]) -> None:
-        """Send each signal and wait its seconds, until the process is gone."""
-        for number, seconds in signals:
-            pid = self.pid()
-            if pid is None:
-                break
-            os.kill(pid, number)
-            self._wait_gone(seconds)
-        if self.pid() is not None:
-            raise StackError(f"{self.name} (process {self.pid()}) does not end: look at {self.log}.")
+    def stop(self, signals: Signals) -> None:
+        stop_all([self], signals)
+
+    def forget(self) -> None:
+        """After its end."""
+        self._reap()
         self.pid_file.unlink(missing_ok=True)
         self._birth_file.unlink(missing_ok=True)
 
@@ -91,10 +95,33 @@ class Process:
             return ""
         return "\n".join(self.log.read_bytes()[since:].decode(errors="replace").splitlines()[-LAST_LINES:])
 
-    def _wait_gone(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while self.pid() is not None and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+    def _reap(self) -> None:
+        # A dead child of this very process stays in the process table until somebody asks for its end.
+        with suppress(FileNotFoundError, ValueError, ChildProcessError):
+            os.waitpid(int(self.pid_file.read_text()), os.WNOHANG)
+
+
+def stop_all(processes: Sequence[Process], signals: Signals) -> None:
+    """Send each signal to all that still run and wait its seconds for all of them, until none is left."""
+    for number, seconds in signals:
+        for pid in _pids(processes):
+            with suppress(ProcessLookupError):  # it may end by itself in this very moment
+                os.kill(pid, number)
+        _wait_gone(processes, seconds)
+    for process in processes:
+        if process.pid() is not None:
+            raise StackError(f"{process.name} (process {process.pid()}) does not end: look at {process.log}.")
+        process.forget()
+
+
+def _pids(processes: Sequence[Process]) -> list[int]:
+    return [pid for process in processes if (pid := process.pid()) is not None]
+
+
+def _wait_gone(processes: Sequence[Process], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while _pids(processes) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
 
 
 def birth_of(pid: int) -> str | None:

@@ -45,23 +45,24 @@ class RabbitMQ:
     def node(self) -> str:
         return f"trustlens-{self.folder.identity}@localhost"
 
-    def start(self) -> None:
-        """Returns when it answers. Does nothing if it runs already."""
+    def launch(self) -> None:
+        """Returns before it answers: a boot takes seconds that can be used. Starts nothing if it runs already."""
         self.folder.create()
         if self.process.pid() is not None:
             return
-        server = rabbitmq_package.server(self.folder)
+        server = rabbitmq_package.server()
         require_free(self.folder, "rabbitmq", self.amqp_port)
-        require_free(self.folder, "rabbitmq's distribution", self.dist_port)
+        require_free(self.folder, "rabbitmq-dist", self.dist_port)
         self._configure()
         self._start_epmd()
-        since = self.process.log_size()
         self.process.start([str(server)], env=self.environment())
-        self.process.wait_until(self._answers, seconds=START_SECONDS, since=since)
+
+    def wait_ready(self) -> None:
+        self.process.wait_until(self._answers, seconds=START_SECONDS)
 
     def stop(self) -> None:
-        self.process.stop(signals=STOP_SIGNALS)
-        self.epmd.stop(signals=STOP_SIGNALS)
+        self.process.stop(STOP_SIGNALS)
+        self.epmd.stop(STOP_SIGNALS)
 
     def environment(self) -> Mapping[str, str]:
         """What the node runs with; rabbitmqctl reaches it with the same."""

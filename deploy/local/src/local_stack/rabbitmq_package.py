@@ -17,15 +17,16 @@ UNITS = ("rabbitmq-server.service", "epmd.service", "epmd.socket")
 INSTEAD = "or set TRUSTLENS_AMQP_URL to a RabbitMQ of your own (3.10 or newer)"
 
 
-def server(folder: Folder) -> Path:
-    """The program that runs a node in the foreground; installed first if there is none and we may."""
+def server() -> Path:
+    """The program that runs a node in the foreground."""
     found = _found()
     if found is None:
-        _install(folder)
-        found = _found()
-    if found is None:
-        raise StackError(f"rabbitmq-server is still missing after its installation: look at {folder.log('apt')}.")
+        raise StackError(f"rabbitmq-server is missing: install it, {INSTEAD}.")
     return found
+
+
+def is_missing() -> bool:
+    return _found() is None
 
 
 def _found() -> Path | None:
@@ -35,10 +36,11 @@ def _found() -> Path | None:
     return Path(elsewhere) if elsewhere else None
 
 
-def _install(folder: Folder) -> None:
+def install(folder: Folder) -> None:
+    """By apt, which writes to the folder's apt.log. No service of the system's own is started by it."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise StackError(
-            f"rabbitmq-server is missing: install it (Debian: `apt-get install rabbitmq-server`), {INSTEAD}."
+            f"rabbitmq-server is missing: install it (Debian: apt-get install rabbitmq-server), {INSTEAD}."
         )
     with _no_service_starts():
         _apt(folder, "update")

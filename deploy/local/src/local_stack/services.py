@@ -1,0 +1,68 @@
+"""The four services as processes: what to run, where it listens, whether it is ready."""
+
+import http.client
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from local_stack.folder import Folder
+from local_stack.ports import require_free
+from local_stack.process import Process
+
+READY_SECONDS = 60
+# A service drains for up to 20 s by itself.
+STOP_SIGNALS = ((signal.SIGTERM, 30.0), (signal.SIGKILL, 5.0))
+
+
+@dataclass(frozen=True)
+class Service:
+    name: str  # of its pid file, log and port
+    module: str  # python -m
+
+
+SERVICES = (
+    Service("scorer", "scorer"),
+    Service("rule-engine", "rule_engine"),
+    Service("dispatcher", "dispatcher"),
+    Service("api", "api"),
+)
+
+
+@dataclass(frozen=True)
+class ServiceProcess:
+    """A service of one stack; running or not."""
+
+    service: Service
+    folder: Folder
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> Process:
+        return Process(self.service.name, self.folder)
+
+    def launch(self, environment: Mapping[str, str]) -> int:
+        """Returns before it is ready, with the size its log had. Starts nothing if it runs already."""
+        since = self.process.log_size()
+        if self.process.pid() is None:
+            require_free(self.folder, self.service.name, self.port)
+            command = [sys.executable, "-m", self.service.module]
+            self.process.start(command, env={**environment, "TRUSTLENS_PORT": str(self.port)})
+        return since
+
+    def wait_ready(self, since: int) -> None:
+        self.process.wait_until(self.ready, seconds=READY_SECONDS, since=since)
+
+    def ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
