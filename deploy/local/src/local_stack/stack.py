@@ -63,7 +63,7 @@ class Stack:
                 self._launch_rabbitmq(progress)  # its boot takes longest, and nobody needs it yet
                 self._start_postgres()
             with progress("Bringing the database up to date"):
-                self._migrate()
+                self.migrate()
                 store = self.first_store(self.database_url, self._secret_keys, stack_env.known_store(self.folder))
             with progress("Starting RabbitMQ"):
                 self._wait_for_rabbitmq()
@@ -173,7 +173,7 @@ class Stack:
         if self._own_postgres:
             self.postgres.start()
 
-    def _migrate(self) -> None:
+    def migrate(self) -> None:
         log = Process("migrations", self.folder)
         since = log.log_size()
         command = [sys.executable, "-m", self.migrations]
