@@ -90,7 +90,12 @@ def parse(model: type[BaseModel], data: object) -> Any:
 def mistakes(error: ValidationError) -> dict[str, str]:
     """Field path to message, without the values given."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    return {".".join(map(str, m["loc"])) or "body": m["msg"] for m in found[:20]}
+    return {_path(m["loc"]): m["msg"] for m in found[:20]}
+
+
+def _path(location: Sequence[int | str]) -> str:
+    """Dotted. Parts in angle brackets are our names for members of a union, which no sender ever wrote."""
+    return ".".join(part for part in map(str, location) if not part.startswith("<")) or "body"
 
 
 Handler = Callable[[Transaction, Command], Awaitable[Any]]
@@ -145,7 +150,7 @@ class Commands:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         else:
-            await self._reply(asked, await self._answer(command))
+            await self._reply(asked, await self.answer(command))
 
     async def _beside(self, asked: Asked) -> None:
         try:
@@ -160,7 +165,8 @@ class Commands:
         while self._running:
             await asyncio.wait(self._running)
 
-    async def _answer(self, command: Command) -> Answer:
+    async def answer(self, command: Command) -> Answer:
+        """Execute a command once, whoever asks how often."""
         handler = self._handlers.get(command.type)
         if handler is None:
             return Answer(refusal=Refusal(status=400, code="trustlens_unknown_command", message=command.type))

@@ -173,7 +173,8 @@ async def save_customers(connection: Connection, changes: Sequence[tuple[Rescore
     rows = [_customer_row(change, sequence) for change, sequence in changes]
     await connection.execute(
         "UPDATE scorer.customers c SET trust_score = k.trust_score, segment = k.segment, signals = k.signals,"
-        " is_blocked = k.is_blocked, is_allowlisted = k.is_allowlisted, block_reason = k.block_reason,"
+        " is_blocked = k.is_blocked, is_allowlisted = k.is_allowlisted,"
+        " block_reason = CASE WHEN k.is_blocked THEN coalesce(k.block_reason, c.block_reason) END,"
         " total_orders = k.total_orders, completed_orders = k.completed_orders,"
         " cancelled_orders = k.cancelled_orders, total_order_value = k.total_order_value,"
         " total_refunds = k.total_refunds, total_refund_value = k.total_refund_value,"
@@ -202,7 +203,7 @@ def _customer_row(change: Rescored, sequence: int) -> tuple[object, ...]:
         signals_json(change.score.signals),
         after.is_blocked,
         after.is_allowlisted,
-        change.reason if after.is_blocked else None,
+        change.reason,
         counted.total_orders,
         counted.completed_orders,
         counted.cancelled_orders,
