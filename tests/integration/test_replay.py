@@ -42,6 +42,7 @@ class FakeIngest:
         self.headers.append(dict(request.headers))
         if self.drop_next:
             self.drop_next = False
+            assert request.transport
             request.transport.abort()
         if self.unavailable(len(self.bodies)):
             return web.Response(status=503, headers={"Retry-After": self.retry_after})
@@ -66,7 +67,7 @@ async def ingest() -> AsyncIterator[FakeIngest]:
     await runner.cleanup()
 
 
-def order(number: int, **fields) -> dict:
+def order(number: int, **fields: object) -> dict[str, object]:
     return {"id": number, "status": "completed", "total": "10.00", "billing": {"email": "zoë@mail.example"}, **fields}
 
 

@@ -154,7 +154,7 @@ def _year(store_id: UUID, seed: int) -> list[Fact]:
     facts = []
     for order_id in range(1, 80):
         email = f"c{chance.randrange(20)}@example.com"
-        versions = [("processing", []), ("completed", [])]
+        versions: list[tuple[str, list[str]]] = [("processing", []), ("completed", [])]
         if chance.random() < 0.4:
             versions.append(("completed", ["40.00"]))
         if chance.random() < 0.2:

@@ -21,8 +21,11 @@ POSTGRES_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_wri
 
 
 @contextmanager
-def guarded_stack() -> Iterator[Stack]:
-    """A stack of which nothing runs yet, in a folder of its own; whatever is started ends with the run."""
+def guarded_stack(**environ: str) -> Iterator[Stack]:
+    """A stack of which nothing runs yet, in a folder of its own; whatever is started ends with the run.
+
+    `environ`: TRUSTLENS_* variables for its services.
+    """
     parent = CHECKOUT / ".local" / "test"
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=parent))
@@ -32,7 +35,7 @@ def guarded_stack() -> Iterator[Stack]:
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the tests; the guard comes after them
     ):
-        yield Stack(Folder(folder), environ=_without_trustlens(), postgres_settings=POSTGRES_SETTINGS)
+        yield Stack(Folder(folder), environ=_without_trustlens() | environ, postgres_settings=POSTGRES_SETTINGS)
 
 
 def _without_trustlens() -> dict[str, str]:

@@ -22,6 +22,7 @@ def received(delivery_id: str, verdict: Verdict = Verdict.VERIFIED) -> Received:
         delivery_id=delivery_id,
         webhook_id="w",
         timestamp="10",
+        signature="",
         sequence=1,
         customer="a3f2",
         email="ada@mail.example",
@@ -84,9 +85,10 @@ def test_each_broken_promise_is_told(findings, complaint):
 
 
 def test_the_summary_tells_the_lowest_scores_in_words():
-    console = Console(file=io.StringIO(), width=100)
+    out = io.StringIO()
+    console = Console(file=out, width=100)
     print_findings(GOOD, console)
-    text = console.file.getvalue()
+    text = out.getvalue()
     assert "15 critical" in text
     assert "-40  returned 9 of 10 orders (90 %)" in text
     assert "p50 20 ms, p95 30 ms, p99 30 ms" in text

@@ -16,6 +16,7 @@ def delivery(event: str, *, at: float, order_id: int | None = None, email: str |
         delivery_id="d",
         webhook_id="w",
         timestamp="0",
+        signature="",
         sequence=1,
         customer="a3f2",
         email=email,

@@ -4,6 +4,7 @@ Meant for an idle system: while work is under way the queues and outboxes hold t
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from rich.table import Table
 from cli import stack_env
 from shared.topology import QUEUES, dead
 
+POLL_SECONDS = 0.5
 SERVICES = ("api", "scorer", "rule_engine", "dispatcher")
 
 
@@ -47,6 +49,21 @@ class Books:
     @property
     def balanced(self) -> bool:
         return all(line.balanced for line in self.lines)
+
+    @property
+    def unfinished(self) -> int:
+        """Deliveries that may still be made."""
+        return sum(self.deliveries.get(status, 0) for status in ("pending", "retrying", "parked"))
+
+
+async def settled(database_url: str, amqp_url: str, *, within: float, prefix: str = "") -> Books:
+    """The books once they balance and no delivery is under way, or as they are after `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        books = await check(database_url, amqp_url, prefix)
+        if (books.balanced and not books.unfinished) or time.monotonic() > deadline:
+            return books
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def check(database_url: str, amqp_url: str, prefix: str = "") -> Books:

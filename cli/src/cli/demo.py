@@ -1,6 +1,5 @@
 """`trustlens demo`: a shop's orders go in, verified webhooks come out, and the books balance."""
 
-import asyncio
 import secrets
 import time
 from collections import Counter
@@ -8,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID
 
 import aiohttp
 import asyncpg
@@ -33,7 +31,6 @@ from shared.secrets import Vault
 SHOP_URL = "https://shop.example"
 SEED = 1
 SETTLE_SECONDS = 60.0
-POLL_SECONDS = 0.5
 ENDPOINT_PATH, RULE_PATH = "/hooks/crm", "/hooks/rule"
 
 
@@ -97,7 +94,7 @@ async def _run(stack: Stack, events: Sequence[ShopEvent], connection: asyncpg.Co
         began = time.monotonic()
         playing = await _play(events, Poster(session=session, target=target))
         posting_seconds = time.monotonic() - began
-        balance = await _settle(stack, connection, store.id)
+        balance = await books.settled(stack.database_url, stack.amqp_url, within=SETTLE_SECONDS)
         console.print(*balance.lines, sep="\n", highlight=False)
         return Findings(
             posted=playing.results,
@@ -135,18 +132,6 @@ async def _play(events: Sequence[ShopEvent], poster: Poster) -> Playing:
     lines = (OrderLine.of(number, event) for number, event in enumerate(events, start=1))
     await post_all(lines, poster, concurrency=CONCURRENCY, on_posted=playing.note)
     return playing
-
-
-async def _settle(stack: Stack, connection: asyncpg.Connection, store_id: UUID) -> books.Books:
-    """The books once they balance and no delivery is under way, or as they are when the time is up."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while True:
-        balance = await books.check(stack.database_url, stack.amqp_url)
-        counts = await demo_numbers.deliveries(connection, store_id)
-        under_way = any(counts[status] for status in demo_numbers.UNFINISHED)
-        if (balance.balanced and not under_way) or time.monotonic() > deadline:
-            return balance
-        await asyncio.sleep(POLL_SECONDS)
 
 
 def _latencies(times: PostTimes, receiver: Receiver) -> list[float]:

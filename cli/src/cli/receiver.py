@@ -38,6 +38,7 @@ class Received:
     delivery_id: str
     webhook_id: str
     timestamp: str  # the header as it came
+    signature: str  # the header as it came
     sequence: int | None
     customer: str  # the e-mail's hash
     email: str | None
@@ -89,6 +90,7 @@ def describe(
         delivery_id=headers.get("X-TrustLens-Delivery", ""),
         webhook_id=headers.get("X-TrustLens-Webhook-ID", ""),
         timestamp=headers.get("X-TrustLens-Timestamp", ""),
+        signature=headers.get("X-TrustLens-Signature", ""),
         sequence=_sequence(headers.get("X-TrustLens-Sequence", "")),
         customer=_text(customer.get("email_hash")),
         email=_text(customer.get("email")) or None,
