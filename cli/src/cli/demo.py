@@ -15,7 +15,7 @@ import uvloop
 from rich.console import Console
 
 from api import stores
-from cli import books, demo_numbers, stack_env
+from cli import books, demo_numbers, progress, stack_env
 from cli.demo_summary import Findings, complaints, print_findings
 from cli.latency import PostTimes
 from cli.order_lines import OrderLine
@@ -24,8 +24,8 @@ from cli.receiver import Receiver
 from cli.replay import ingest_url
 from cli.shop import order_events
 from cli.wc_order import ShopEvent
-from local_stack import stack
 from local_stack.errors import StackError
+from local_stack.stack import Stack as LocalStack
 from shared.secrets import Vault
 
 SHOP_URL = "https://shop.example"
@@ -158,9 +158,10 @@ def command(
     """
     console, began = Console(), time.monotonic()
     events = order_events(now=datetime.now(UTC), seed=seed)
-    was_up = stack.is_up()
+    local = LocalStack()
+    was_up = local.runs()
     try:
-        stack.up()
+        local.up(progress.step)
         findings = uvloop.run(run(Stack.of(stack_env.read()), events, console))
         good = report(findings, console)
     except (StackError, RefusedError, UnavailableError) as error:
@@ -168,6 +169,6 @@ def command(
         good = False
     finally:
         if not was_up:
-            stack.down()
+            local.down(progress.step)
     console.print(f"The demo took {time.monotonic() - began:.0f} s and {'succeeded' if good else 'FAILED'}.")
     raise typer.Exit(0 if good else 1)

@@ -1,0 +1,34 @@
+"""Every command of `trustlens`, in one list."""
+
+import sys
+
+import typer
+
+from cli import books, demo, keys, listen, replay, stack, stores
+from local_stack.errors import StackError
+
+app = typer.Typer(
+    help="TrustLens: trust scores for a shop's customers, as signed webhooks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # they are keys and secrets
+)
+
+app.command("up")(stack.up)
+app.command("down")(stack.down)
+app.command("status")(stack.status)
+app.command("logs")(stack.logs)
+app.command("demo")(demo.command)
+app.command("replay")(replay.command)
+app.command("listen")(listen.listen)
+app.command("books")(books.command)
+app.add_typer(stores.app, name="stores")
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    try:
+        app()
+    except StackError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(1)
