@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -45,6 +46,8 @@ class Status:
 
 @dataclass(frozen=True)
 class Stack:
+    """By default the stack of this checkout, with the caller's environment."""
+
     folder: Folder = field(default_factory=default_folder)
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     services: tuple[Service, ...] = SERVICES
@@ -59,17 +62,17 @@ class Stack:
             StackError: it cannot; what was started so far keeps running, and `down` ends it.
         """
         with self.folder.locked():
+            self._install(progress)
             with progress("Starting Postgres"):
-                self._launch_rabbitmq(progress)  # its boot takes longest, and nobody needs it yet
+                self._launch_rabbitmq()  # its boot takes longest, and nobody needs it yet
                 self._start_postgres()
             with progress("Bringing the database up to date"):
                 self.migrate()
-                store = self.first_store(self.database_url, self._secret_keys, stack_env.known_store(self.folder))
+                self._write_stack_env()
             with progress("Starting RabbitMQ"):
                 self._wait_for_rabbitmq()
             with progress("Starting the services"):
                 self._start_services()
-            stack_env.write(self.folder, self._addresses() | stack_env.store_values(store))
 
     def down(self, progress: Progress = _silent) -> None:
         """End what this folder's `up` started, and nothing else. Does nothing if nothing runs."""
@@ -88,6 +91,28 @@ class Stack:
             _server_status(self.rabbitmq.process, self.amqp_url, own=self._own_rabbitmq),
         ]
         return servers + [_service_status(service) for service in self._service_processes]
+
+    def runs(self) -> bool:
+        """Whether anything of it runs."""
+        return any(status.pid for status in self.status())
+
+    def logs(self, name: str | None = None) -> list[Path]:
+        """The log of one process, or those of all that have one by now.
+
+        Raises:
+            StackError: there is no such process, or nothing ran yet.
+        """
+        names = ["postgres", "rabbitmq", *(service.name for service in self.services)]
+        if name is not None and name not in names:
+            raise StackError(f"There is no log of {name}: it is one of {', '.join(names)}.")
+        found = [path for path in map(self.folder.log, [name] if name else names) if path.exists()]
+        if not found:
+            raise StackError("Nothing has been logged yet: `trustlens up` starts the stack.")
+        return found
+
+    @property
+    def api_url(self) -> str:
+        return stack_env.read(self.folder)["TRUSTLENS_API_URL"]
 
     @property
     def database_url(self) -> str:
@@ -153,17 +178,27 @@ class Stack:
             "TRUSTLENS_AMQP_URL": self.amqp_url,
         }
 
+    def _write_stack_env(self) -> None:
+        store = self.first_store(self.database_url, self._secret_keys, stack_env.known_store(self.folder))
+        stack_env.write(self.folder, self._addresses() | stack_env.store_values(store))
+
     def _addresses(self) -> dict[str, str]:
         services = {_url_variable(process.service): process.url for process in self._service_processes}
-        return {**services, "TRUSTLENS_DATABASE_URL": self.database_url, "TRUSTLENS_AMQP_URL": self.amqp_url}
+        return {
+            **services,
+            "TRUSTLENS_DATABASE_URL": self.database_url,
+            "TRUSTLENS_AMQP_URL": self.amqp_url,
+            "TRUSTLENS_SECRET_KEYS": self._secret_keys,  # `trustlens stores create` seals a store's secrets
+        }
 
-    def _launch_rabbitmq(self, progress: Progress) -> None:
-        if not self._own_rabbitmq:
-            return
-        if rabbitmq_package.is_missing():
+    def _install(self, progress: Progress) -> None:
+        if self._own_rabbitmq and rabbitmq_package.is_missing():
             with progress("Installing RabbitMQ"):
                 rabbitmq_package.install(self.folder)
-        self.rabbitmq.launch()
+
+    def _launch_rabbitmq(self) -> None:
+        if self._own_rabbitmq:
+            self.rabbitmq.launch()
 
     def _wait_for_rabbitmq(self) -> None:
         if self._own_rabbitmq:
