@@ -21,6 +21,7 @@ from shared.consumer import Message
 from shared.events import Wire
 from shared.ids import uuid7
 from shared.metrics import COMMANDS
+from shared.mistakes import mistakes
 from shared.outbox import Outbox, Transaction
 
 log = structlog.get_logger()
@@ -85,17 +86,6 @@ def parse(model: type[BaseModel], data: object) -> Any:
         return model.model_validate(data)
     except ValidationError as error:
         raise invalid(mistakes(error)) from None
-
-
-def mistakes(error: ValidationError) -> dict[str, str]:
-    """Field path to message, without the values given."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    return {_path(m["loc"]): m["msg"] for m in found[:20]}
-
-
-def _path(location: Sequence[int | str]) -> str:
-    """Dotted. Parts in angle brackets are our names for members of a union, which no sender ever wrote."""
-    return ".".join(part for part in map(str, location) if not part.startswith("<")) or "body"
 
 
 Handler = Callable[[Transaction, Command], Awaitable[Any]]
