@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
-from shared.ids import uuid7
-from shared.secrets import Vault, generate
 
 from api.scopes import Scope
+from shared.ids import uuid7
+from shared.secrets import Vault, generate
 
 PREFIX_LENGTH = 11
 """`tl_` and eight characters: enough to tell keys apart, 210 bits short of the key."""

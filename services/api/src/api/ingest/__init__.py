@@ -1,0 +1,1 @@
+"""What stores send, turned into facts."""
