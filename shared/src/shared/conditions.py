@@ -3,14 +3,27 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, assert_never
+from math import isfinite
+from typing import Annotated, Literal, Self, assert_never
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from shared.events import Event
 
 MAX_DEPTH = 5
 MAX_LEAVES = 50
+MAX_TEXT = 500
+MAX_LIST = 500
 
 Scalar = bool | int | Decimal | str
 Value = Scalar | tuple[str, ...]
@@ -20,14 +33,66 @@ Fields = Mapping[str, Value | None]
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not_in", "contains"]
 
 
+def _known(field: str) -> str:
+    if field not in FIELDS:
+        raise PydanticCustomError("unknown_field", "there is no field {field}", {"field": field})
+    return field
+
+
+def _value(given: object) -> Scalar | tuple[Scalar, ...]:
+    """A value as JSON has it. By hand, because a union of types would read 1.0 as true."""
+    if isinstance(given, list | tuple):
+        if len(given) > MAX_LIST:
+            raise PydanticCustomError("long_list", "has more than {most} values", {"most": MAX_LIST})
+        return tuple(_scalar(item) for item in given)
+    return _scalar(given)
+
+
+def _scalar(given: object) -> Scalar:
+    match given:
+        case str() if len(given) > MAX_TEXT or "\0" in given:
+            raise PydanticCustomError("long_text", "is longer than {most} characters, or has a NUL", {"most": MAX_TEXT})
+        case bool() | int() | str() | Decimal():
+            return given
+        case float() if isfinite(given):
+            return Decimal(str(given))  # the shortest decimal that means this float: what the author typed
+        case _:
+            raise PydanticCustomError("no_value", "must be true, false, a number, a text, or a list of these")
+
+
+def _kind(given: object) -> str:
+    """Which node this is, so that a mistake is told of that one only, at its path."""
+    if isinstance(given, All | AnyOf | Not):
+        return f"<{type(given).__name__.lower()}>"
+    if isinstance(given, Mapping):
+        return next((tag for key, tag in _KEYS.items() if key in given), "<leaf>")
+    return "<leaf>"
+
+
+_KEYS = {"all": "<all>", "any": "<anyof>", "not": "<not>"}
+
+
 class _Node(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Leaf(_Node):
-    field: str = Field(min_length=1, max_length=64)
+    field: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_known)]
     operator: Operator
-    value: bool | int | Decimal | str | tuple[int | Decimal | str, ...]
+    value: Annotated[
+        Scalar | tuple[Scalar, ...],
+        PlainValidator(_value, json_schema_input_type=bool | float | str | list[bool | float | str]),
+    ]
+
+    @model_validator(mode="after")
+    def _list_where_one_belongs(self) -> Self:
+        wants_list = self.operator in {"in", "not_in"}
+        if wants_list != isinstance(self.value, tuple):
+            wanted = "a list" if wants_list else "a single value"
+            raise PydanticCustomError(
+                "value_shape", "{operator} takes {wanted}", {"operator": self.operator, "wanted": wanted}
+            )
+        return self
 
 
 class All(_Node):
@@ -35,14 +100,20 @@ class All(_Node):
 
 
 class AnyOf(_Node):
-    any: "tuple[Condition, ...]" = Field(max_length=MAX_LEAVES)
+    any: "tuple[Condition, ...]" = Field(min_length=1, max_length=MAX_LEAVES)
 
 
 class Not(_Node):
     not_: "Condition" = Field(alias="not")
 
 
-Condition = Leaf | All | AnyOf | Not
+Condition = Annotated[
+    Annotated[Leaf, Tag("<leaf>")]
+    | Annotated[All, Tag("<all>")]
+    | Annotated[AnyOf, Tag("<anyof>")]
+    | Annotated[Not, Tag("<not>")],
+    Discriminator(_kind),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +217,17 @@ def _depth(condition: Condition) -> int:
 
 def _leaves(condition: Condition) -> int:
     return isinstance(condition, Leaf) + sum(_leaves(part) for part in _parts(condition))
+
+
+def fields_named(condition: Condition | None) -> frozenset[str]:
+    """The fields that a condition asks for."""
+    match condition:
+        case None:
+            return frozenset()
+        case Leaf():
+            return frozenset((condition.field,))
+        case _:
+            return frozenset[str]().union(*(fields_named(part) for part in _parts(condition)))
 
 
 def fields_of(event: Event) -> Fields:
