@@ -21,24 +21,28 @@ POSTGRES_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_wri
 
 
 @contextmanager
-def guarded_stack(**environ: str) -> Iterator[Stack]:
-    """A stack of which nothing runs yet, in a folder of its own; whatever is started ends with the run.
-
-    `environ`: TRUSTLENS_* variables for its services.
-    """
-    parent = CHECKOUT / ".local" / "test"
+def guarded_folder(parent: Path = CHECKOUT / ".local" / "test") -> Iterator[Folder]:
+    """An empty folder for a stack; whatever is started in it ends with the test run, even if that is killed."""
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=parent))
     folder.chmod(0o755)  # Postgres runs as another user when the tests run as root
-    with subprocess.Popen(  # noqa: S603 - our own program
+    with subprocess.Popen(
         [sys.executable, guard.__file__, str(folder)],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the tests; the guard comes after them
     ):
-        yield Stack(Folder(folder), environ=_without_trustlens() | environ, postgres_settings=POSTGRES_SETTINGS)
+        yield Folder(folder)
 
 
-def _without_trustlens() -> dict[str, str]:
+@contextmanager
+def guarded_stack() -> Iterator[Stack]:
+    """A stack of which nothing runs yet; a test starts the servers it needs."""
+    with guarded_folder() as folder:
+        yield Stack(folder, environ=without_trustlens(), postgres_settings=POSTGRES_SETTINGS)
+
+
+def without_trustlens() -> dict[str, str]:
+    """The environment as somebody has it who has configured nothing."""
     return {name: value for name, value in os.environ.items() if not name.startswith("TRUSTLENS_")}
 
 
