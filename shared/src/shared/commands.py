@@ -15,6 +15,7 @@ import aiormq.abc
 import structlog
 from pamqp.commands import Basic
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import from_json, to_json
 
 from shared.broker import BROKER_ERRORS, Broker
 from shared.consumer import Message
@@ -23,6 +24,7 @@ from shared.ids import uuid7
 from shared.metrics import COMMANDS
 from shared.mistakes import mistakes
 from shared.outbox import Outbox, Transaction
+from shared.secrets import Vault
 
 log = structlog.get_logger()
 
@@ -77,13 +79,13 @@ def invalid(params: Mapping[str, str]) -> RefusedError:
     return RefusedError(400, "rest_invalid_param", f"Invalid parameter(s): {names}", params)
 
 
-def parse(model: type[BaseModel], data: object) -> Any:
+def parse(model: type[BaseModel], data: object, *, context: object = None) -> Any:
     """
     Raises:
         RefusedError: 400, each bad field with what is wrong.
     """
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=context)
     except ValidationError as error:
         raise invalid(mistakes(error)) from None
 
@@ -107,7 +109,10 @@ def parse_asked(message: Message) -> Asked:
 
 
 class Commands:
-    """The owner's side. `process` is the consumer's handler for `<service>.commands`."""
+    """The owner's side. `process` is the consumer's handler for `<service>.commands`.
+
+    With a vault the stored answers are sealed: for owners that show a generated secret once, in an answer.
+    """
 
     def __init__(
         self,
@@ -117,12 +122,14 @@ class Commands:
         schema: str,
         handlers: Mapping[str, Handler],
         background: Mapping[str, BackgroundHandler] | None = None,
+        vault: Vault | None = None,
     ) -> None:
         self._outbox = outbox
         self._broker = broker
         self._schema = schema
         self._handlers = handlers
         self._background = background or {}
+        self._vault = vault
         self._slots = asyncio.Semaphore(BACKGROUND_AT_ONCE)
         self._running: set[asyncio.Task[None]] = set()
 
@@ -179,15 +186,24 @@ class Commands:
                 stored = await transaction.connection.fetchval(
                     f"SELECT answer FROM {self._schema}.commands_seen WHERE id = $1", command.id
                 )
-                return Answer(body=json.loads(stored))
+                return Answer(body=self._opened(stored))
             answer = Answer(body=await handler(transaction, command))
             await transaction.connection.execute(
                 f"UPDATE {self._schema}.commands_seen SET answer = $2 WHERE id = $1",
                 command.id,
-                json.dumps(answer.body, default=str),
+                self._sealed(answer.body),
             )
         COMMANDS.labels(command.type, "executed").inc()
         return answer
+
+    def _sealed(self, body: Any) -> str:
+        """JSON as the first answer had it; under a vault a JSON string, its token."""
+        plain = to_json(body)
+        return json.dumps(self._vault.seal(plain).decode()) if self._vault else plain.decode()
+
+    def _opened(self, stored: str) -> Any:
+        body = from_json(stored)
+        return from_json(self._vault.open(body.encode())) if self._vault else body
 
     async def _reply(self, asked: Asked, answer: Answer) -> None:
         if asked.reply_to:

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     PlainValidator,
     Tag,
+    field_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -60,6 +61,10 @@ def _scalar(given: object) -> Scalar:
             raise PydanticCustomError("no_value", "must be true, false, a number, a text, or a list of these")
 
 
+def _plain(value: Scalar) -> bool | int | float | str:
+    return float(value) if isinstance(value, Decimal) else value
+
+
 def _kind(given: object) -> str:
     """Which node this is, so that a mistake is told of that one only, at its path."""
     if isinstance(given, All | AnyOf | Not):
@@ -83,6 +88,11 @@ class Leaf(_Node):
         Scalar | tuple[Scalar, ...],
         PlainValidator(_value, json_schema_input_type=bool | float | str | list[bool | float | str]),
     ]
+
+    @field_serializer("value")
+    def _as_json(self, value: Scalar | tuple[Scalar, ...]) -> object:
+        """Numbers as numbers: a Decimal would become a text, and a text is never greater than a number."""
+        return [_plain(item) for item in value] if isinstance(value, tuple) else _plain(value)
 
     @model_validator(mode="after")
     def _list_where_one_belongs(self) -> Self:

@@ -26,6 +26,13 @@ class SchemaTooOldError(Exception):
     """The database lacks migrations that this code needs. Run `trustlens migrate`."""
 
 
+class MeanwhileError(Exception):
+    """Somebody else committed a part of this work while we decided it: decide it again, and find that part done.
+
+    Named here, beside is_transient, because nothing failed: neither the infrastructure nor the data is to blame.
+    """
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed later: the infrastructure failed, not the data.
 
@@ -35,7 +42,9 @@ def is_transient(error: BaseException) -> bool:
         return not (error.sqlstate or "").startswith(_DATA_CLASSES)
     if isinstance(error, ValueError):  # asyncpg.DataError is a ValueError and an InterfaceError
         return False
-    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError)
+    return isinstance(
+        error, MeanwhileError | asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError
+    )
 
 
 @tenacity.retry(

@@ -1,0 +1,66 @@
+"""What others ask of the rule engine."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from rule_engine import store
+from rule_engine.rules import NewRule, Saved, SendToEndpoint, SendToUrl, Target, rule_json
+from shared.commands import Command, Handler, invalid, parse
+from shared.db import Connection
+from shared.ids import uuid7
+from shared.outbox import Transaction
+from shared.secrets import Vault, generate
+from shared.targets import SHORT_SECRET, Reach
+
+
+def handlers(vault: Vault, reach: Reach) -> dict[str, Handler]:
+    async def create(transaction: Transaction, command: Command) -> Any:
+        asked: NewRule = parse(NewRule, command.data, context=reach)
+        return await _create(transaction.connection, vault, command.store_id, asked)
+
+    return {"rule.create": create}
+
+
+async def _create(connection: Connection, vault: Vault, store_id: UUID, asked: NewRule) -> Any:
+    """The rule as it is shown, and, this once, the secrets that were generated for it."""
+    await _require_endpoints(connection, store_id, asked)
+    now = datetime.now(UTC)
+    saved = Saved(uuid7(), store_id, 1, asked, dict(_targets(asked)), created_at=now, updated_at=now)
+    await store.insert_rule(connection, saved)
+    await store.insert_targets(connection, vault, saved, saved.targets.values())
+    await store.raise_revision(connection, store_id)
+    return _told_once(saved)
+
+
+async def _require_endpoints(connection: Connection, store_id: UUID, asked: NewRule) -> None:
+    named = {n: action.webhook_id for n, action in enumerate(asked.actions) if isinstance(action, SendToEndpoint)}
+    if not named:
+        return
+    found = await store.endpoints(connection, store_id, set(named.values()))
+    missing = {f"actions.{n}.webhook_id": "there is no such endpoint" for n, i in named.items() if i not in found}
+    if missing:
+        raise invalid(missing)
+
+
+def _targets(asked: NewRule) -> Iterator[tuple[int, Target]]:
+    for position, action in enumerate(asked.actions):
+        if isinstance(action, SendToUrl):
+            secret = action.secret or generate()
+            yield position, Target(uuid7(), action.url, secret, action.headers, action.timeout)
+
+
+def _told_once(saved: Saved) -> dict[str, Any]:
+    """The rule as it is shown, with what only the answer to its creation says."""
+    shown = rule_json(saved)
+    warnings = []
+    for position, action in enumerate(saved.asked.actions):
+        match action:
+            case SendToUrl(secret=None | ""):
+                shown["actions"][position]["secret"] = saved.targets[position].secret
+            case SendToUrl(secret=str(secret)) if len(secret) < SHORT_SECRET:
+                warnings.append(f"actions.{position}.secret: shorter than {SHORT_SECRET} characters, it can be guessed")
+            case _:
+                pass
+    return shown | {"warnings": warnings} if warnings else shown
