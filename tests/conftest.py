@@ -1,5 +1,7 @@
 """What tests of several folders share: a real Postgres and a real RabbitMQ, started when a test first asks."""
 
+import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
@@ -72,3 +74,9 @@ def secret_keys() -> str:
 @pytest.fixture(scope="session")
 def vault(secret_keys: str) -> Vault:
     return Vault(secret_keys)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # Here and not in the Makefile, so that pytest's own summary stays the last line.
+    if began := os.environ.get("TRUSTLENS_MAKE_BEGAN"):
+        terminalreporter.write_line(f"make test took {time.time() - float(began):.0f} s in all.")

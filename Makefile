@@ -1,0 +1,56 @@
+# Everything runs from .venv, which is made from requirements.lock when it is missing or out of date.
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := shared services/scorer services/api services/dispatcher services/rule-engine deploy/local cli
+PROJECTS := $(PACKAGES:%=%/pyproject.toml)
+SOURCES := $(PACKAGES:%=%/src)
+BEGAN := $(shell date +%s)
+
+.PHONY: help
+help: ## Print this
+	@echo "What there is:"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/ready ## Play a shop through the whole system on this machine and check the result
+	@code=0; $(BIN)/trustlens demo || code=$$?; \
+	echo "make demo took $$(($$(date +%s) - $(BEGAN))) s in all."; exit $$code
+
+.PHONY: test
+test: .venv/ready ## Run all tests, on a real Postgres and a real RabbitMQ
+	@TRUSTLENS_MAKE_BEGAN=$(BEGAN) $(BIN)/pytest
+
+.PHONY: up
+up: .venv/ready ## Start the stack in the background; what runs already is left alone
+	@$(BIN)/trustlens up
+
+.PHONY: down
+down: .venv/ready ## Stop the stack; its data stays
+	@$(BIN)/trustlens down
+
+.PHONY: check
+check: .venv/ready ## Lint, formatting, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES) tests
+	$(BIN)/lint-imports
+
+.PHONY: lock
+lock: ## Bring requirements.lock up to what the packages ask for (UPGRADE=--upgrade: newest of everything)
+	$(PYTHON) -m venv .local/uv
+	.local/uv/bin/pip install --quiet --disable-pip-version-check uv
+	.local/uv/bin/uv pip compile $(UPGRADE) $(PROJECTS) --group dev \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		$(foreach name,shared api local-stack,--no-emit-package trustlens-$(name)) --quiet -o requirements.lock
+
+.PHONY: clean
+clean: ## Stop the stack and remove all that was made: its data, .venv, caches
+	@if [ -x $(BIN)/trustlens ]; then $(BIN)/trustlens down; fi
+	rm -rf .local .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/ready: requirements.lock $(PROJECTS)
+	@deploy/local/make-venv $(PYTHON)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e ./%)
+	@touch $@
