@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import books, demo, keys, listen, replay, stack, stores
+from cli import books, demo, keys, listen, migrate, replay, stack, stores
 from local_stack.errors import StackError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("status")(stack.status)
 app.command("logs")(stack.logs)
+app.command("migrate")(migrate.migrate)
 app.command("demo")(demo.command)
 app.command("replay")(replay.command)
 app.command("listen")(listen.listen)
