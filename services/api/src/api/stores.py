@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from api.scopes import Scope
+from shared.db import Pool
 from shared.ids import uuid7
 from shared.secrets import Vault, generate
 
@@ -44,9 +45,41 @@ class Store:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that is not revoked."""
+
+    id: UUID
+    store_id: UUID
+    scopes: frozenset[str]
+    prefix: str
+    sha256: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSecrets:
+    """Opened."""
+
+    store_id: UUID
+    hash_key: bytes = field(repr=False)
+    woocommerce_secret: str = field(repr=False)
+
+
 def key_digest(key: str) -> bytes:
     """How a key is kept and looked up."""
-    return hashlib.sha256(key.encode()).digest()
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+async def find_key(pool: Pool, sha256: bytes) -> Key | None:
+    row = await pool.fetchrow(
+        "SELECT id, store_id, scopes, prefix, sha256 FROM api.keys WHERE sha256 = $1 AND revoked_at IS NULL", sha256
+    )
+    return row and Key(row["id"], row["store_id"], frozenset(row["scopes"]), row["prefix"], row["sha256"])
+
+
+async def find_secrets(pool: Pool, vault: Vault, store_id: UUID) -> StoreSecrets | None:
+    row = await pool.fetchrow("SELECT hash_key, woocommerce_secret FROM api.stores WHERE id = $1", store_id)
+    return row and StoreSecrets(store_id, vault.open(row["hash_key"]), vault.open(row["woocommerce_secret"]).decode())
 
 
 async def create_store(conn: asyncpg.Connection, vault: Vault, *, url: str, name: str) -> CreatedStore:

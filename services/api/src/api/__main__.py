@@ -1,0 +1,71 @@
+"""`python -m api`"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from api.app import PARTITIONED, build, state_of
+from api.ingest.intake import forget_seen
+from api.settings import ApiSettings
+from shared import db, health, log
+from shared.service import every, running, stop_on_signals
+from shared.settings import load
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+async def run(
+    settings: ApiSettings, stop: asyncio.Event, *, listening: Callable[[int], object] = lambda _: None
+) -> None:
+    """The service, until `stop` is set and every request in hand is answered. `listening` is told the port."""
+    async with running("api", "api", settings, stop) as service:
+        partitions = db.Partitions(*PARTITIONED)
+        state = state_of(service, settings, partitions)
+
+        async def broker_answers() -> bool:
+            return service.broker.connected
+
+        async def cover_ahead() -> None:
+            await partitions.cover_ahead(service.pool, datetime.now(UTC))
+
+        runner, service.port = await health.serve(
+            build(state, broker_answers=broker_answers), settings.host, settings.port
+        )
+        structlog.get_logger().info("service.listening", port=service.port)
+        listening(service.port)
+        # The requests in hand end before the intake that they wait for: work before plumbing.
+        service.work("http", _until(stop, runner))
+        service.plumbing("intake", state.intake.run())
+        service.work("partitions", every(DAY, cover_ahead, stop))
+        service.work("forgetting", every(HOUR, partial(forget_seen, service.pool, settings.input_seen_days), stop))
+        await service.until_stopped()
+
+
+async def _until(stop: asyncio.Event, runner: web.AppRunner) -> None:
+    try:
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def main() -> None:
+    settings = load(ApiSettings)
+    log.configure("api", level=settings.log_level, form=settings.log_format)
+    structlog.get_logger().info("service.starting")
+    uvloop.run(_with_signals(settings))
+
+
+async def _with_signals(settings: ApiSettings) -> None:
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    await run(settings, stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Errors as WordPress' REST API tells them: {"code", "message", "data": {"status", "params"?}}."""
+
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from aiohttp import web
+
+from api.body import BadBodyError
+from api.responses import as_json
+from shared.commands import Refusal
+from shared.db import is_transient
+from shared.ids import uuid7
+
+log = structlog.get_logger()
+
+RETRY_AFTER = "5"
+"""Seconds: a restarted Postgres or RabbitMQ is mostly back by then."""
+
+_HTTP_CODES = {
+    404: ("rest_no_route", "No route was found matching the URL."),
+    405: ("rest_method_not_allowed", "The route exists, but not for this method."),
+    413: ("rest_content_too_large", "The body is too large."),
+    415: ("rest_unsupported_media_type", "The body must be JSON: Content-Type: application/json."),
+}
+
+
+class ApiError(Exception):
+    """The answer to the caller, where it is not what was asked for."""
+
+    def __init__(self, status: int, code: str, message: str, params: Mapping[str, str] | None = None) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.params = params or {}
+
+
+def invalid(params: Mapping[str, str]) -> ApiError:
+    """400, each bad field with what is wrong."""
+    return ApiError(400, "rest_invalid_param", f"Invalid parameter(s): {', '.join(params)}", params)
+
+
+def refused(refusal: Refusal) -> ApiError:
+    """What the owner of the thing answered."""
+    return ApiError(refusal.status, refusal.code, refusal.message, refusal.params)
+
+
+def unavailable() -> ApiError:
+    return ApiError(503, "trustlens_unavailable", "Not possible just now; nothing was changed. Try again.")
+
+
+def response(error: ApiError) -> web.Response:
+    data: dict[str, object] = {"status": error.status}
+    if error.params:
+        data["params"] = error.params
+    headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else {}
+    return as_json({"code": error.code, "message": error.message, "data": data}, status=error.status, headers=headers)
+
+
+@web.middleware
+async def in_wordpress_words(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Every error of every route becomes an answer here."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return response(error)
+    except BadBodyError as error:
+        return response(invalid(error.params))
+    except web.RequestPayloadError:
+        return response(invalid({"body": "could not be read as its headers describe it"}))
+    except web.HTTPException as error:
+        return _http(error)
+    except Exception as error:  # noqa: BLE001  # the last resort: the caller gets an id, the log the place
+        return _unexpected(request, error)
+
+
+def _http(error: web.HTTPException) -> web.Response:
+    """What aiohttp raises by itself: no route, wrong method, too large."""
+    code, message = _HTTP_CODES.get(error.status, ("rest_error", error.reason))
+    answer = response(ApiError(error.status, code, message))
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        answer.headers["Allow"] = error.headers["Allow"]
+    return answer
+
+
+def _unexpected(request: web.Request, error: Exception) -> web.Response:
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource else None  # the path itself may hold an e-mail
+    if is_transient(error):
+        log.warning("api.unavailable", route=route, error=type(error).__name__)
+        return response(unavailable())
+    error_id = str(uuid7())
+    # Frames without the error's text: it may repeat a value, and values may be personal.
+    log.error(
+        "api.failed",
+        route=route,
+        method=request.method,
+        error_id=error_id,
+        error=type(error).__name__,
+        trace="".join(traceback.format_tb(error.__traceback__)),
+    )
+    body = {
+        "code": "internal_server_error",
+        "message": f"An error on our side, logged as {error_id}.",
+        "data": {"status": 500, "error_id": error_id},
+    }
+    return as_json(body, status=500)

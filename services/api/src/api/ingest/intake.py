@@ -1,0 +1,158 @@
+"""Accepted inputs → Postgres: many in one commit, each caller told only after it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from api.ingest import store
+from api.metrics import INPUTS, INTAKE_BATCH
+from shared.broker import Outgoing
+from shared.db import Connection, Partitions, Pool, is_transient
+from shared.events import Fact
+from shared.outbox import Outbox
+from shared.topology import FACTS
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One delivery of a store, checked, with the fact it becomes. The fact's id is the input's."""
+
+    source: str
+    topic: str
+    digest: bytes
+    """Tells this delivery from every other: the same twice is the same delivery."""
+    body: bytes
+    fact: Fact
+
+    @property
+    def id(self) -> UUID:
+        return self.fact.id
+
+
+class NotCommittedError(Exception):
+    """Nothing is known to be stored: the sender must count it as failed, or send it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    input: Input
+    accepted: "asyncio.Future[bool]"
+
+
+class Intake:
+    """`accept` from any number of requests; `run` as the one long task that commits."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        outbox: Outbox,
+        partitions: Partitions,
+        *,
+        gather_seconds: float,
+        commit_seconds: float,
+        batch_size: int,
+    ) -> None:
+        self._pool = pool
+        self._outbox = outbox
+        self._partitions = partitions
+        self._gather_seconds = gather_seconds
+        self._commit_seconds = commit_seconds
+        self._batch_size = batch_size
+        self._waiting: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._closed = False
+
+    async def accept(self, given: Input) -> bool:
+        """Once committed: whether it is new; a delivery seen before has no effect.
+
+        Raises:
+            NotCommittedError: the database is away, or this process is ending.
+        """
+        if self._closed:
+            raise NotCommittedError
+        waiting = _Waiting(given, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._arrived.set()
+        return await waiting.accepted
+
+    async def run(self) -> None:
+        """Commit what arrives, until cancelled. A long task."""
+        try:
+            while True:
+                await self._arrived.wait()
+                await asyncio.sleep(self._gather_seconds)
+                self._arrived.clear()
+                while self._waiting:
+                    taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_size))]
+                    await self._settle(taken)
+        finally:
+            self._closed = True
+            _fail(self._waiting, NotCommittedError())
+
+    async def _settle(self, taken: Sequence[_Waiting]) -> None:
+        """Tell each of a batch what became of it; one that Postgres cannot store stops no other."""
+        try:
+            new = await self._commit([waiting.input for waiting in taken])
+        except asyncio.CancelledError:
+            _fail(taken, NotCommittedError())
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, its callers are told, and the next batch goes on
+            await self._settle_failed(taken, error)
+            return
+        for waiting in taken:
+            INPUTS.labels(waiting.input.source, "accepted" if waiting.input.id in new else "duplicate").inc()
+            if not waiting.accepted.done():
+                waiting.accepted.set_result(waiting.input.id in new)
+
+    async def _settle_failed(self, taken: Sequence[_Waiting], error: Exception) -> None:
+        if is_transient(error):
+            log.warning("intake.not_committed", inputs=len(taken), error=type(error).__name__)
+            _fail(taken, NotCommittedError())
+        elif len(taken) == 1:
+            _fail(taken, error)
+        else:
+            for waiting in taken:
+                await self._settle([waiting])
+
+    async def _commit(self, inputs: Sequence[Input]) -> set[UUID]:
+        """Store them and what they send in one transaction; the ids of those not seen before."""
+        INTAKE_BATCH.observe(len(inputs))
+        now = datetime.now(UTC)
+        async with asyncio.timeout(self._commit_seconds):
+            await self._partitions.cover(self._pool, [now])
+            async with self._outbox.transaction() as transaction:
+                new = await _store(transaction.connection, inputs, now)
+                transaction.send(*(_outgoing(given.fact) for given in inputs if given.id in new))
+        return new
+
+
+async def _store(connection: Connection, inputs: Sequence[Input], now: datetime) -> set[UUID]:
+    new = await store.remember(connection, [(given.digest, given.id) for given in inputs], now)
+    await store.save_raw(
+        connection,
+        [(given.id, given.fact.store_id, given.source, given.topic, given.body) for given in inputs if given.id in new],
+        now,
+    )
+    return new
+
+
+def _outgoing(fact: Fact) -> Outgoing:
+    return Outgoing(fact.id, FACTS, f"live.{fact.type}", fact.encode())
+
+
+def _fail(waiting: Sequence[_Waiting] | deque[_Waiting], error: Exception) -> None:
+    for one in waiting:
+        if not one.accepted.done():
+            one.accepted.set_exception(error)
+
+
+async def forget_seen(pool: Pool, days: int) -> None:
+    """Repeated deliveries this old are recognised no more."""
+    await store.forget(pool, datetime.now(UTC) - timedelta(days=days))

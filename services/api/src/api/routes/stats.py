@@ -1,0 +1,22 @@
+"""/stats: the store as a whole."""
+
+from aiohttp import web
+
+from api import store
+from api.auth import needs
+from api.responses import as_json
+from api.state import STATE
+from api.stores import Key
+
+
+@needs("read")
+async def stats(request: web.Request, key: Key) -> web.Response:
+    return as_json(await store.stats(request.app[STATE].pool, key.store_id))
+
+
+@needs("read")
+async def segments(request: web.Request, key: Key) -> web.Response:
+    return as_json(await store.segment_counts(request.app[STATE].pool, key.store_id))
+
+
+ROUTES = [web.get("/stats", stats), web.get("/stats/segments", segments)]

@@ -1,0 +1,188 @@
+"""The shapes of requests and answers. Field order is the order in the answer; dates are `Y-m-d H:i:s`, UTC."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StrictBool, model_validator
+
+from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
+from shared.events import Segment
+
+
+def moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+Moment = Annotated[datetime, PlainSerializer(moment)]
+Id = Annotated[UUID, PlainSerializer(str)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class _Query(BaseModel):
+    """Unknown parameters are ignored, as WordPress ignores them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Listing(_Query):
+    """What every list takes."""
+
+    number: int = Field(default=1, ge=1, le=MAX_PAGE, alias="page")
+    size: int = Field(default=10, ge=1, le=MAX_PER_PAGE, alias="per_page")
+
+    @property
+    def page(self) -> Page:
+        return Page(self.number, self.size)
+
+
+class CustomerListing(Listing):
+    segment: Segment | None = None
+    blocked: bool | None = None
+    orderby: Literal["trust_score", "total_orders", "return_rate", "created_at"] = "created_at"
+    order: Literal["asc", "desc"] = "desc"
+
+
+class DeliveryListing(Listing):
+    status: (
+        Literal["pending", "delivered", "failed", "retrying", "exhausted", "suppressed", "parked", "cancelled"] | None
+    ) = None
+    event: str | None = Field(default=None, max_length=64)
+
+
+class CustomerPatch(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    is_blocked: StrictBool | None = None
+    is_allowlisted: StrictBool | None = None
+    reason: str | None = Field(default=None, max_length=500)
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "CustomerPatch":
+        if self.is_blocked is None and self.is_allowlisted is None:
+            raise ValueError("is_blocked or is_allowlisted must be given")
+        return self
+
+
+class ListedCustomer(_Answer):
+    """The seed's customer object."""
+
+    id: int
+    email_hash: str
+    trust_score: int
+    segment: Segment
+    segment_label: str
+    total_orders: int
+    total_refunds: int
+    return_rate: Decimal
+    """Percent, one decimal."""
+    total_order_value: Decimal
+    total_refund_value: Decimal
+    is_blocked: bool
+    is_allowlisted: bool
+    first_order_date: Moment | None
+    last_order_date: Moment | None
+    created_at: Moment
+    updated_at: Moment
+
+
+class Signal(_Answer):
+    module: str
+    points: int
+    reason: str
+    evidence: list[Any] = []
+
+
+class Customer(ListedCustomer):
+    """And what an answer about one customer adds."""
+
+    signals: list[Signal]
+    tags: list[str]
+    linked_accounts_count: int
+    total_disputes: int
+
+
+class Stats(_Answer):
+    total_customers: int
+    average_trust_score: Decimal
+    blocked_count: int
+    allowlisted_count: int
+    average_return_rate: Decimal
+    total_orders: int
+    total_refunds: int
+
+
+class Endpoint(_Answer):
+    id: Id
+    url: str
+    description: str
+    events: list[str]
+    enabled: bool
+    disabled_reason: str | None
+    delivery: str
+    format: str
+    include_email: bool
+    timeout: int
+    headers: dict[str, str]
+    """Names with masked values: they may be credentials."""
+    filter: Any
+    created_at: Moment
+    updated_at: Moment
+
+
+class Delivery(_Answer):
+    id: Id
+    webhook_id: Id | None
+    rule_id: Id | None
+    event: str
+    customer: str
+    sequence: int
+    status: str
+    reason: str | None
+    attempts: int
+    max_attempts: int
+    last_status_code: int | None
+    last_error: str | None
+    duration_ms: int | None
+    next_attempt_at: Moment | None
+    created_at: Moment
+    finished_at: Moment | None
+
+
+class Rule(_Answer):
+    id: Id
+    version: int
+    name: str
+    description: str
+    trigger: str
+    conditions: Any
+    actions: list[Any]
+    cooldown: int
+    hourly_limit: int
+    mode: str
+
+
+class EvaluatedAction(_Answer):
+    type: str
+    status: str
+    detail: str | None
+    delivery_id: Id | None
+
+
+class Evaluation(_Answer):
+    id: Id
+    rule_id: Id
+    rule_version: int
+    event_id: Id
+    trigger: str
+    customer: str
+    order_id: int | None
+    outcome: str
+    reason: str
+    values: dict[str, Any]
+    actions: list[EvaluatedAction]
+    at: Moment

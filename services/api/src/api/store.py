@@ -1,0 +1,279 @@
+"""The SQL of what the API reads. Every table here is written by another service."""
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+from uuid import UUID
+
+from api.paging import Page
+from api.schemas import (
+    Customer,
+    CustomerListing,
+    Delivery,
+    DeliveryListing,
+    Endpoint,
+    EvaluatedAction,
+    Evaluation,
+    ListedCustomer,
+    Rule,
+    Stats,
+)
+from shared.db import Pool
+from shared.events import SEGMENTS
+from shared.ids import derived
+from shared.secrets import Vault
+
+Row = Mapping[str, Any]
+
+MASK = "***"
+"""Stands for a value that is never shown."""
+
+# Customers ----------------------------------------------------------------------------------------------------------
+
+_CUSTOMER = (
+    "id, email_hash, trust_score, segment, total_orders, total_refunds, return_rate, total_order_value,"
+    " total_refund_value, is_blocked, is_allowlisted, first_order_at, last_order_at, created_at, updated_at"
+)
+
+
+def money(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
+
+
+def segment_label(segment: str) -> str:
+    return "VIP" if segment == "vip" else segment.capitalize()
+
+
+def _customer_fields(row: Row) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "email_hash": row["email_hash"],
+        "trust_score": row["trust_score"],
+        "segment": row["segment"],
+        "segment_label": segment_label(row["segment"]),
+        "total_orders": row["total_orders"],
+        "total_refunds": row["total_refunds"],
+        "return_rate": row["return_rate"].quantize(Decimal("0.1")),
+        "total_order_value": money(row["total_order_value"]),
+        "total_refund_value": money(row["total_refund_value"]),
+        "is_blocked": row["is_blocked"],
+        "is_allowlisted": row["is_allowlisted"],
+        "first_order_date": row["first_order_at"],
+        "last_order_date": row["last_order_at"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+    }
+
+
+async def find_customer(pool: Pool, store_id: UUID, email_hash: str) -> Customer | None:
+    row = await pool.fetchrow(
+        f"SELECT {_CUSTOMER}, signals, tags FROM scorer.customers WHERE store_id = $1 AND email_hash = $2",
+        store_id,
+        email_hash,
+    )
+    if row is None:
+        return None
+    return Customer(
+        **_customer_fields(row),
+        signals=json.loads(row["signals"]),
+        tags=row["tags"],
+        linked_accounts_count=0,
+        total_disputes=0,
+    )
+
+
+async def list_customers(pool: Pool, store_id: UUID, listing: CustomerListing) -> tuple[list[ListedCustomer], int]:
+    """A page and the number of all that match. Under equal keys the id decides, so that pages never overlap."""
+    matching = (
+        "FROM scorer.customers WHERE store_id = $1"
+        " AND ($2::text IS NULL OR segment = $2) AND ($3::boolean IS NULL OR is_blocked = $3)"
+    )
+    given = (store_id, listing.segment, listing.blocked)
+    # orderby and order are one of the few words that their model admits.
+    rows = await pool.fetch(
+        f"SELECT {_CUSTOMER} {matching}"
+        f" ORDER BY {listing.orderby} {listing.order}, id {listing.order} LIMIT $4 OFFSET $5",
+        *given,
+        listing.page.size,
+        listing.page.offset,
+    )
+    total = await pool.fetchval(f"SELECT count(*) {matching}", *given)
+    return [ListedCustomer(**_customer_fields(row)) for row in rows], total
+
+
+async def segment_counts(pool: Pool, store_id: UUID) -> dict[str, int]:
+    """All six, highest first."""
+    rows = await pool.fetch(
+        "SELECT segment, count(*) AS customers FROM scorer.customers WHERE store_id = $1 GROUP BY segment", store_id
+    )
+    counted = {row["segment"]: row["customers"] for row in rows}
+    return {segment: counted.get(segment, 0) for segment in SEGMENTS}
+
+
+async def stats(pool: Pool, store_id: UUID) -> Stats:
+    row = await pool.fetchrow(
+        "SELECT count(*) AS total_customers,"
+        " round(coalesce(avg(trust_score), 0), 1) AS average_trust_score,"
+        " count(*) FILTER (WHERE is_blocked) AS blocked_count,"
+        " count(*) FILTER (WHERE is_allowlisted) AS allowlisted_count,"
+        " round(coalesce(avg(return_rate), 0), 1) AS average_return_rate,"
+        " coalesce(sum(total_orders), 0) AS total_orders,"
+        " coalesce(sum(total_refunds), 0) AS total_refunds"
+        " FROM scorer.customers WHERE store_id = $1",
+        store_id,
+    )
+    return Stats(**row)
+
+
+# Webhooks -----------------------------------------------------------------------------------------------------------
+
+_ENDPOINT = (
+    "id, url, description, events, enabled, disabled_reason, delivery, format, include_email, timeout, headers,"
+    " created_at, updated_at"
+)
+
+
+def _endpoint(row: Row, vault: Vault) -> Endpoint:
+    headers = json.loads(vault.open(row["headers"])) if row["headers"] else {}
+    return Endpoint(**{**row, "headers": dict.fromkeys(headers, MASK)}, filter=None)
+
+
+async def find_endpoint(pool: Pool, vault: Vault, store_id: UUID, endpoint_id: UUID) -> Endpoint | None:
+    row = await pool.fetchrow(
+        f"SELECT {_ENDPOINT} FROM dispatcher.endpoints WHERE store_id = $1 AND id = $2", store_id, endpoint_id
+    )
+    return row and _endpoint(row, vault)
+
+
+async def list_endpoints(pool: Pool, vault: Vault, store_id: UUID, page: Page) -> tuple[list[Endpoint], int]:
+    rows = await pool.fetch(
+        f"SELECT {_ENDPOINT} FROM dispatcher.endpoints WHERE store_id = $1"
+        " ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3",
+        store_id,
+        page.size,
+        page.offset,
+    )
+    total = await pool.fetchval("SELECT count(*) FROM dispatcher.endpoints WHERE store_id = $1", store_id)
+    return [_endpoint(row, vault) for row in rows], total
+
+
+async def list_deliveries(
+    pool: Pool, store_id: UUID, endpoint_id: UUID, listing: DeliveryListing
+) -> tuple[list[Delivery], int]:
+    """Newest first."""
+    matching = (
+        "FROM dispatcher.deliveries WHERE store_id = $1 AND endpoint_id = $2"
+        " AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR event = $4)"
+    )
+    given = (store_id, endpoint_id, listing.status, listing.event)
+    rows = await pool.fetch(
+        "SELECT id, endpoint_id AS webhook_id, rule_id, event, email_hash AS customer, sequence, status, reason,"
+        " attempts, max_attempts, last_status_code, last_error, duration_ms, due_at AS next_attempt_at, created_at,"
+        f" finished_at {matching} ORDER BY created_at DESC, id DESC LIMIT $5 OFFSET $6",
+        *given,
+        listing.page.size,
+        listing.page.offset,
+    )
+    total = await pool.fetchval(f"SELECT count(*) {matching}", *given)
+    return [Delivery(**row) for row in rows], total
+
+
+# Rules --------------------------------------------------------------------------------------------------------------
+
+_RULE = "id, version, name, description, trigger, conditions, actions, cooldown, hourly_limit, mode"
+
+
+def _rule(row: Row) -> Rule:
+    conditions = json.loads(row["conditions"]) if row["conditions"] else None
+    return Rule(**{**row, "conditions": conditions, "actions": json.loads(row["actions"])})
+
+
+async def find_rule(pool: Pool, store_id: UUID, rule_id: UUID) -> Rule | None:
+    row = await pool.fetchrow(
+        f"SELECT {_RULE} FROM rule_engine.rules WHERE store_id = $1 AND id = $2", store_id, rule_id
+    )
+    return row and _rule(row)
+
+
+async def list_rules(pool: Pool, store_id: UUID, page: Page) -> tuple[list[Rule], int]:
+    rows = await pool.fetch(
+        f"SELECT {_RULE} FROM rule_engine.rules WHERE store_id = $1"
+        " ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3",
+        store_id,
+        page.size,
+        page.offset,
+    )
+    total = await pool.fetchval("SELECT count(*) FROM rule_engine.rules WHERE store_id = $1", store_id)
+    return [_rule(row) for row in rows], total
+
+
+_EVALUATIONS = """
+    SELECT recorded_at, id, event_id, rule_version, trigger, email_hash, order_id, 'fired' AS outcome, reason,
+           values, actions
+    FROM rule_engine.firings WHERE store_id = $1 AND rule_id = $2
+    UNION ALL
+    SELECT e.recorded_at, NULL, e.event_id, (skip->>'rule_version')::integer, e.trigger, e.email_hash, e.order_id,
+           'skipped', skip->>'reason', coalesce(skip->'values', '{}'), '[]'
+    FROM rule_engine.evaluations e, jsonb_array_elements(e.skips) AS skip
+    WHERE e.store_id = $1 AND skip->>'rule_id' = $2::text
+"""
+
+
+async def list_evaluations(pool: Pool, store_id: UUID, rule_id: UUID, page: Page) -> tuple[list[Evaluation], int]:
+    """Newest first, fired and skipped, each action with what became of it."""
+    rows = await pool.fetch(
+        f"{_EVALUATIONS} ORDER BY recorded_at DESC, event_id DESC LIMIT $3 OFFSET $4",
+        store_id,
+        rule_id,
+        page.size,
+        page.offset,
+    )
+    total = await pool.fetchval(f"SELECT count(*) FROM ({_EVALUATIONS}) AS evaluation", store_id, rule_id)
+    actions = {row["event_id"]: json.loads(row["actions"]) for row in rows}
+    results = await _results(pool, store_id, [action["id"] for taken in actions.values() for action in taken])
+    return [_evaluation(row, rule_id, _evaluated(actions[row["event_id"]], results)) for row in rows], total
+
+
+def _evaluation(row: Row, rule_id: UUID, actions: list[EvaluatedAction]) -> Evaluation:
+    return Evaluation(
+        id=row["id"] or derived(rule_id, row["event_id"]),
+        rule_id=rule_id,
+        rule_version=row["rule_version"],
+        event_id=row["event_id"],
+        trigger=row["trigger"],
+        customer=row["email_hash"],
+        order_id=row["order_id"],
+        outcome=row["outcome"],
+        reason=row["reason"],
+        values=json.loads(row["values"]),
+        actions=actions,
+        at=row["recorded_at"],
+    )
+
+
+async def _results(pool: Pool, store_id: UUID, ids: Sequence[str]) -> dict[str, Row]:
+    """What became of actions, by the id that the firing gave them: that of the delivery."""
+    if not ids:
+        return {}
+    rows = await pool.fetch(
+        "SELECT id, status, coalesce(last_error, reason) AS detail FROM dispatcher.deliveries"
+        " WHERE store_id = $1 AND id = ANY($2::uuid[])",
+        store_id,
+        ids,
+    )
+    return {str(row["id"]): row for row in rows}
+
+
+def _evaluated(actions: Sequence[Row], results: Mapping[str, Row]) -> list[EvaluatedAction]:
+    """An action without a delivery yet is on its way."""
+    return [
+        EvaluatedAction(
+            type=action["type"],
+            status=result["status"] if result else "pending",
+            detail=result["detail"] if result else None,
+            delivery_id=UUID(action["id"]) if result else None,
+        )
+        for action in actions
+        for result in (results.get(action["id"]),)
+    ]

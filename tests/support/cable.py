@@ -1,0 +1,61 @@
+"""A cable to a server, which a test can pull out and put back in: the server itself serves other tests too."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+
+class Cable:
+    """`url` is the server's, by way of this cable."""
+
+    def __init__(self, url: str) -> None:
+        self._server = urlsplit(url)
+        self._listener: asyncio.Server | None = None
+        self._port = 0
+        self._open: set[asyncio.StreamWriter] = set()
+        self._pumping: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        user, _, _ = self._server.netloc.rpartition("@")
+        return self._server._replace(netloc=f"{user}@127.0.0.1:{self._port}").geturl()
+
+    async def plug(self) -> None:
+        self._listener = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
+        self._port = self._listener.sockets[0].getsockname()[1]
+
+    async def pull(self) -> None:
+        """Open connections break, new ones are refused."""
+        if self._listener:
+            self._listener.close()
+        for writer in self._open:
+            writer.transport.abort()
+        if self._pumping:
+            await asyncio.wait(self._pumping)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(self._server.hostname, self._server.port)
+        self._open |= {writer, back}
+        for source, sink in ((reader, back), (there, writer)):
+            task = asyncio.create_task(self._pump(source, sink))
+            self._pumping.add(task)
+            task.add_done_callback(self._pumping.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+        with suppress(OSError):
+            await sink.wait_closed()
+        self._open.discard(sink)
+
+
+@asynccontextmanager
+async def cable(url: str) -> AsyncIterator[Cable]:
+    made = Cable(url)
+    await made.plug()
+    yield made
+    await made.pull()
