@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 SHOWN = 20
 """Mistakes told at once: enough to mend a body, too few to flood an answer."""
@@ -11,7 +12,13 @@ SHOWN = 20
 def mistakes(error: ValidationError) -> dict[str, str]:
     """Field path to message, without the values given."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    return {_path(m["loc"]): m["msg"] for m in found[:SHOWN]}
+    told = [m for m in found if not (m["type"] == "too_short" and _blames_items(m["loc"], found))]
+    return {_path(m["loc"]): m["msg"] for m in told[:SHOWN]}
+
+
+def _blames_items(location: tuple[int | str, ...], found: Sequence[ErrorDetails]) -> bool:
+    """Whether a list is too short only because pydantic doesn't count items that have mistakes of their own."""
+    return any(len(m["loc"]) > len(location) and m["loc"][: len(location)] == location for m in found)
 
 
 def _path(location: Sequence[int | str]) -> str:
