@@ -22,6 +22,7 @@ EventType = Literal[
     "customer_unblocked",
     "customer_allowlisted",
     "customer_allowlist_removed",
+    "checkout_blocked",
     "high_risk_order",
     "order_placed",
     "order_status_changed",

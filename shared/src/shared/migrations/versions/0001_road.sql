@@ -295,6 +295,7 @@ CREATE TABLE dispatcher.deliveries (
     shape text NOT NULL,
     email_hash text NOT NULL,
     sequence bigint NOT NULL,
+    mode text NOT NULL,                      -- fire_and_log, retry
     status text NOT NULL,                    -- pending, delivered, failed, retrying, exhausted, suppressed, parked, cancelled
     reason text,
     attempts smallint NOT NULL DEFAULT 0,
@@ -309,7 +310,8 @@ CREATE TABLE dispatcher.deliveries (
     finished_at timestamptz,
     PRIMARY KEY (recorded_at, id)
 ) PARTITION BY RANGE (recorded_at);
-CREATE INDEX ON dispatcher.deliveries (due_at) WHERE due_at IS NOT NULL;
+-- Who is due, target by target: "pending" sorts before "retrying", so first tries come first.
+CREATE INDEX ON dispatcher.deliveries (target_id, status, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX ON dispatcher.deliveries (id);
 CREATE INDEX ON dispatcher.deliveries (endpoint_id, created_at);
 

@@ -1,0 +1,132 @@
+"""`python -m dispatcher`"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
+
+import structlog
+import uvloop
+
+from dispatcher.attempt import Attempts
+from dispatcher.commands import EndpointCommands
+from dispatcher.directory import Directory
+from dispatcher.due import Due
+from dispatcher.recorder import Recorder
+from dispatcher.send import Sender, open_session
+from dispatcher.settings import DispatcherSettings
+from dispatcher.traffic import Traffic
+from dispatcher.worker import Worker, parse_automation, parse_event
+from shared import log
+from shared.commands import Commands, parse_asked
+from shared.consumer import Consumer, Message
+from shared.db import Partitions
+from shared.service import Service, every, health_app, running, stop_on_signals
+from shared.settings import load
+
+DAY = 86400.0
+DRAIN_SHARE = 0.7
+"""Of the drain's time, what attempts in flight get; the rest is for recording them."""
+
+T = TypeVar("T")
+
+
+async def run(settings: DispatcherSettings, stop: asyncio.Event) -> None:
+    """The service, until `stop` is set and everything begun is finished."""
+    async with open_session(settings.reach) as session, running("dispatcher", "dispatcher", settings, stop) as service:
+        recorder = Recorder(service.pool)
+        service.plumbing("recorder", recorder.run())
+        attempts = Attempts(sender=Sender(session), recorder=recorder, delays=settings.retry_delays)
+        partitions = Partitions("dispatcher.bodies", "dispatcher.deliveries", "dispatcher.attempts")
+        service.work("deliveries", _deliver(service, settings, attempts, recorder, partitions))
+        service.work("upkeep", every(DAY, partial(_upkeep, service, partitions), stop))
+        await service.listen(health_app(service))
+        await service.until_stopped()
+
+
+async def _deliver(
+    service: Service, settings: DispatcherSettings, attempts: Attempts, recorder: Recorder, partitions: Partitions
+) -> None:
+    """Everything that leads to deliveries until `stop`; then those in flight, and their records."""
+    pool, stop = service.pool, service.stop
+    directory = Directory(service.vault)
+    traffic = Traffic(
+        attempts=attempts,
+        recorder=recorder,
+        cap=settings.in_flight,
+        lease=settings.lease,
+        expire_after=settings.expire_after,
+    )
+    worker = Worker(
+        pool=pool,
+        directory=directory,
+        traffic=traffic,
+        partitions=partitions,
+        delays=settings.retry_delays,
+        lease=settings.lease,
+    )
+    due = Due(pool=pool, directory=directory, traffic=traffic, lease=settings.lease, poll_seconds=settings.poll_seconds)
+    owner = _owner(service, settings, attempts, partitions)
+    await asyncio.gather(
+        _consume(service, "dispatcher.events", parse_event, worker.process_events),
+        _consume(service, "dispatcher.automation", parse_automation, worker.process_automations),
+        _consume(service, "dispatcher.commands", parse_asked, owner.process),
+        due.run(stop),
+    )
+    await traffic.finish(pool, within=settings.drain_seconds * DRAIN_SHARE)
+    await owner.finished()
+
+
+def _owner(service: Service, settings: DispatcherSettings, attempts: Attempts, partitions: Partitions) -> Commands:
+    endpoint_commands = EndpointCommands(
+        pool=service.pool,
+        vault=service.vault,
+        reach=settings.reach,
+        attempts=attempts,
+        partitions=partitions,
+        lease=settings.lease,
+    )
+    return Commands(
+        outbox=service.outbox,
+        broker=service.broker,
+        schema="dispatcher",
+        handlers=endpoint_commands.handlers(),
+        background=endpoint_commands.background(),
+    )
+
+
+def _consume(
+    service: Service, queue: str, parse: Callable[[Message], T], process: Callable[[Sequence[T]], Awaitable[None]]
+) -> Awaitable[None]:
+    consumer = Consumer(
+        queue=queue,
+        schema="dispatcher",
+        broker=service.broker,
+        pool=service.pool,
+        parse=parse,
+        process=process,
+        batch_size=service.settings.batch_size,
+    )
+    return consumer.run(service.stop)
+
+
+async def _upkeep(service: Service, partitions: Partitions) -> None:
+    await partitions.cover_ahead(service.pool, datetime.now(UTC))
+
+
+def main() -> None:
+    settings = load(DispatcherSettings)
+    log.configure("dispatcher", level=settings.log_level, form=settings.log_format)
+    structlog.get_logger().info("service.starting")
+    uvloop.run(_with_signals(settings))
+
+
+async def _with_signals(settings: DispatcherSettings) -> None:
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    await run(settings, stop)
+
+
+if __name__ == "__main__":
+    main()

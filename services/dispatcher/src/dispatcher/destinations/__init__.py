@@ -1,0 +1,1 @@
+"""What a delivery looks like to each kind of receiver."""

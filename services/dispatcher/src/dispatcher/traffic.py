@@ -1,0 +1,130 @@
+"""What is leased and in memory: waiting in lanes, in flight, or being recorded."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from dispatcher import deliveries, store
+from dispatcher.attempt import Attempts, Job
+from dispatcher.deliveries import NO_TARGET
+from dispatcher.lanes import Lanes
+from dispatcher.recorder import Recorder
+from dispatcher.store import Record
+from shared.db import Pool, is_transient
+
+log = structlog.get_logger()
+
+RECORDING = 5.0
+"""Seconds that a lease must outlast the endpoint's timeout, to record the answer in."""
+
+
+class Traffic:
+    """Starts jobs as the lanes allow. One place in a lane is held from `take` until the job is recorded."""
+
+    def __init__(
+        self, *, attempts: Attempts, recorder: Recorder, cap: int, lease: timedelta, expire_after: timedelta
+    ) -> None:
+        self._attempts = attempts
+        self._recorder = recorder
+        self._cap = cap
+        self._lease = lease.total_seconds()
+        self._expire_after = expire_after
+        self._lanes: Lanes[Job] = Lanes(cap)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._behind: set[UUID] = set()
+        self.hungry = asyncio.Event()
+        """Set when a lane has room for what was left in the database."""
+
+    def free(self, target: UUID) -> int:
+        return self._lanes.free(target)
+
+    def take(self, target: UUID) -> bool:
+        """Take a place for a job to come; without one, the job is left in the database."""
+        if self._lanes.take(target):
+            return True
+        self.leave(target)
+        return False
+
+    def give_back(self, target: UUID) -> None:
+        self._lanes.give_back(target)
+        if target in self._behind and self._lanes.free(target) >= self._cap:
+            self.hungry.set()
+
+    def leave(self, target: UUID) -> None:
+        """Note that more of this target is due in the database than fitted."""
+        self._behind.add(target)
+
+    def take_behind(self) -> list[UUID]:
+        """Targets of which more was left, and which have room; forgotten with this."""
+        self.hungry.clear()
+        ready = [target for target in self._behind if self._lanes.free(target) >= self._cap]
+        self._behind.difference_update(ready)
+        return ready
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs in the places taken for them."""
+        for job in jobs:
+            self._lanes.put(job.delivery.target_id, job)
+        self._pump()
+
+    def _pump(self) -> None:
+        while started := self._lanes.next():
+            _, job = started
+            task = asyncio.create_task(self._fly(job), name=f"delivery {job.delivery.id}")
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            # Its lease runs out, and `due` finds it again: a mistake of ours is loud, and loses nothing.
+            log.error("delivery.crashed", task=task.get_name(), error=type(error).__name__)
+
+    async def _fly(self, job: Job) -> None:
+        target_id = job.delivery.target_id
+        try:
+            try:
+                record = await self._outcome(job)
+            finally:
+                self._lanes.landed(target_id)
+                self._pump()
+            if record:
+                await self._attempts.record(record)
+        finally:
+            self.give_back(target_id)
+
+    async def _outcome(self, job: Job) -> Record | None:
+        """What is to be recorded; None: too little is left of the lease, `due` finds it again."""
+        target = job.target
+        step = deliveries.suppressed(job.delivery, target, now=datetime.now(UTC), expire_after=self._expire_after)
+        if step or target is None:
+            return self._attempts.suppression(job, step or NO_TARGET)
+        if job.lease_left() < min(target.timeout + RECORDING, self._lease / 2):
+            return None
+        _, record = await self._attempts.send(job, target)
+        return record
+
+    async def finish(self, pool: Pool, *, within: float) -> None:
+        """Start nothing more, give back what did not start, wait for what is in flight, then for its records."""
+        unstarted = self._lanes.clear()
+        if unstarted:
+            await _release(pool, unstarted)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=within)
+            for task in late:
+                task.cancel()
+            if late:
+                log.warning("delivery.unfinished", attempts=len(late), hint="made again when their leases run out")
+        await self._recorder.drained()
+
+
+async def _release(pool: Pool, jobs: Sequence[Job]) -> None:
+    try:
+        await store.release(pool, [(job.delivery, job.lease) for job in jobs])
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        log.warning("delivery.not_released", deliveries=len(jobs), error=type(error).__name__)

@@ -1,0 +1,133 @@
+"""I/O around the fan-out: a batch of events or automations in, its deliveries in one commit, then on their way."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TypeVar, get_args
+from uuid import UUID
+
+from dispatcher import fanout, store
+from dispatcher.attempt import Job
+from dispatcher.directory import Directory
+from dispatcher.endpoints import Target
+from dispatcher.fanout import Fanout, New, Surroundings
+from dispatcher.traffic import Traffic
+from shared.consumer import Message
+from shared.db import Connection, Partitions, Pool
+from shared.events import Automation, Event, WebhookEvent
+from shared.ids import uuid7
+
+WEBHOOK_EVENTS = frozenset(get_args(WebhookEvent))
+
+S = TypeVar("S", Event, Automation)
+
+
+def parse_event(message: Message) -> Event:
+    return Event.model_validate_json(message.body)
+
+
+def parse_automation(message: Message) -> Automation:
+    return Automation.model_validate_json(message.body)
+
+
+class Worker:
+    """Handles both streams. Idempotent: a message that comes again changes nothing and sends nothing."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        directory: Directory,
+        traffic: Traffic,
+        partitions: Partitions,
+        delays: Sequence[float],
+        lease: timedelta,
+    ) -> None:
+        self._pool = pool
+        self._directory = directory
+        self._traffic = traffic
+        self._partitions = partitions
+        self._delays = delays
+        self._lease = lease
+
+    async def process_events(self, batch: Sequence[Event]) -> None:
+        await self._deliver([event for event in batch if event.type in WEBHOOK_EVENTS], self._fan_out_events)
+
+    async def process_automations(self, batch: Sequence[Automation]) -> None:
+        await self._deliver(batch, self._fan_out_automations)
+
+    async def _deliver(
+        self, batch: Sequence[S], fan_out: Callable[[Connection, Sequence[S]], Awaitable[Fanout]]
+    ) -> None:
+        """One commit; what fits into the lanes is leased and starts after it, the rest is left to `due`."""
+        if not batch:
+            return
+        await self._partitions.cover(self._pool, {source.recorded_at for source in batch})
+        lease, lease_ends = uuid7(), time.monotonic() + self._lease.total_seconds()
+        placed: list[New] = []
+        jobs: list[Job] = []
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                fanned = await fan_out(connection, batch)
+                inserted = await self._insert(connection, fanned, lease, placed)
+            jobs = [_job(new, fanned, lease, lease_ends) for new in placed if new.delivery.id in inserted]
+        finally:
+            started = {job.delivery.id for job in jobs}
+            for new in placed:
+                if new.delivery.id not in started:
+                    self._traffic.give_back(new.delivery.target_id)
+        self._traffic.start(jobs)
+
+    async def _insert(self, connection: Connection, fanned: Fanout, lease: UUID, placed: list[New]) -> set[UUID]:
+        """Insert all; `placed` receives what got a place in its lane. Returns the ids that are new.
+
+        A body that was frozen before may differ from this one: its deliveries are left to `due`, which reads it.
+        """
+        if not fanned.deliveries:
+            return set()
+        frozen = await store.insert_bodies(connection, _bodies(fanned))
+        for new in fanned.deliveries:
+            delivery = new.delivery
+            if (delivery.source_id, delivery.shape) in frozen and self._traffic.take(delivery.target_id):
+                placed.append(new)
+        return await store.insert_deliveries(
+            connection,
+            [new.delivery for new in fanned.deliveries],
+            lease=lease,
+            leased={new.delivery.id for new in placed},
+            lease_for=self._lease,
+        )
+
+    async def _fan_out_events(self, connection: Connection, batch: Sequence[Event]) -> Fanout:
+        await self._directory.refresh(connection, {event.store_id for event in batch})
+        fanned = Fanout()
+        for event in batch:
+            fanout.add_event(fanned, event, self._surroundings(event.store_id), self._delays)
+        return fanned
+
+    async def _fan_out_automations(self, connection: Connection, batch: Sequence[Automation]) -> Fanout:
+        wanted = {(a.store_id, a.action.target_id) for a in batch if a.action.target_id}
+        await self._directory.refresh(connection, {automation.store_id for automation in batch})
+        targets = await self._directory.targets(connection, wanted)
+        fanned = Fanout()
+        for automation in batch:
+            own = {target_id: t for (store_id, target_id), t in targets.items() if store_id == automation.store_id}
+            fanout.add_automation(fanned, automation, self._surroundings(automation.store_id, own), self._delays)
+        return fanned
+
+    def _surroundings(self, store_id: UUID, own_targets: Mapping[UUID, Target] | None = None) -> Surroundings:
+        return Surroundings(
+            site=self._directory.site(store_id),
+            endpoints=self._directory.endpoints(store_id),
+            own_targets=own_targets or {},
+        )
+
+
+def _bodies(fanned: Fanout) -> list[store.Body]:
+    carriers = {(new.delivery.source_id, new.delivery.shape): new.delivery for new in fanned.deliveries}
+    return [store.body_of(carriers[key], content) for key, content in fanned.bodies.items()]
+
+
+def _job(new: New, fanned: Fanout, lease: UUID, lease_ends: float) -> Job:
+    delivery = new.delivery
+    return Job(delivery, new.target, fanned.bodies[delivery.source_id, delivery.shape], lease, lease_ends)
