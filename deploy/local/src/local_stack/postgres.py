@@ -22,7 +22,7 @@ STOP_SIGNALS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
 
 
-def _programs() -> Path:
+def wheel_programs() -> Path:
     # Found without importing it: the package wants to manage servers itself, and warns about what it lacks.
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or spec.origin is None:
@@ -36,6 +36,7 @@ class Postgres:
     port: int
     password: str
     settings: Mapping[str, str] = field(default_factory=dict)  # over those of `_settings`
+    programs: Path = field(default_factory=wheel_programs)
 
     @property
     def url(self) -> str:
@@ -76,7 +77,7 @@ class Postgres:
 
     def _answers(self) -> bool:
         # It counts as an answer that the server asks for a password.
-        question = [str(_programs() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        question = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(question, check=False).returncode == 0  # noqa: S603 - our own program
 
     def _initialise(self) -> None:
@@ -115,5 +116,5 @@ class Postgres:
             )
 
     def _command(self, program: str, *arguments: str) -> Sequence[str]:
-        path = _programs() / program
+        path = self.programs / program
         return [*system_user.prefix((path, self.folder.postgres)), str(path), *arguments]

@@ -26,7 +26,8 @@ def prefix(paths: Iterable[Path]) -> list[str]:
     user = pwd.getpwnam(NAME)
     command = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     if not all(_open_to_everybody(path) for path in paths):
-        command += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        # Without the secure bit, access(2) looks at the user alone, and Postgres asks it about its programs.
+        command += ["--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     return [*command, "--"]
 
 
