@@ -164,6 +164,8 @@ class Rule(_Answer):
     cooldown: int
     hourly_limit: int
     mode: str
+    created_at: Moment
+    updated_at: Moment
 
 
 class EvaluatedAction(_Answer):

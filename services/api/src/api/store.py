@@ -181,7 +181,9 @@ async def list_deliveries(
 
 # Rules --------------------------------------------------------------------------------------------------------------
 
-_RULE = "id, version, name, description, trigger, conditions, actions, cooldown, hourly_limit, mode"
+_RULE = (
+    "id, version, name, description, trigger, conditions, actions, cooldown, hourly_limit, mode, created_at, updated_at"
+)
 
 
 def _rule(row: Row) -> Rule:
@@ -230,9 +232,8 @@ async def list_evaluations(pool: Pool, store_id: UUID, rule_id: UUID, page: Page
         page.offset,
     )
     total = await pool.fetchval(f"SELECT count(*) FROM ({_EVALUATIONS}) AS evaluation", store_id, rule_id)
-    actions = {row["event_id"]: json.loads(row["actions"]) for row in rows}
-    results = await _results(pool, store_id, [action["id"] for taken in actions.values() for action in taken])
-    return [_evaluation(row, rule_id, _evaluated(actions[row["event_id"]], results)) for row in rows], total
+    results = await _results(pool, rule_id, [row for row in rows if row["outcome"] == "fired"])
+    return [_evaluation(row, rule_id, _evaluated(row, results)) for row in rows], total
 
 
 def _evaluation(row: Row, rule_id: UUID, actions: list[EvaluatedAction]) -> Evaluation:
@@ -252,28 +253,26 @@ def _evaluation(row: Row, rule_id: UUID, actions: list[EvaluatedAction]) -> Eval
     )
 
 
-async def _results(pool: Pool, store_id: UUID, ids: Sequence[str]) -> dict[str, Row]:
-    """What became of actions, by the id that the firing gave them: that of the delivery."""
-    if not ids:
+async def _results(pool: Pool, rule_id: UUID, firings: Sequence[Row]) -> dict[str, Row]:
+    """The deliveries that a rule's actions became, by the action's id. They lie in the partition of the firing."""
+    asked = [action["id"] for firing in firings for action in json.loads(firing["actions"])]
+    if not asked:
         return {}
     rows = await pool.fetch(
-        "SELECT id, status, coalesce(last_error, reason) AS detail FROM dispatcher.deliveries"
-        " WHERE store_id = $1 AND id = ANY($2::uuid[])",
-        store_id,
-        ids,
+        "SELECT source_id, id, status, coalesce(last_error, reason) AS detail FROM dispatcher.deliveries"
+        " WHERE recorded_at = ANY($1::timestamptz[]) AND source_id = ANY($2::uuid[]) AND rule_id = $3",
+        [firing["recorded_at"] for firing in firings],
+        asked,
+        rule_id,
     )
-    return {str(row["id"]): row for row in rows}
+    return {str(row["source_id"]): row for row in rows}
 
 
-def _evaluated(actions: Sequence[Row], results: Mapping[str, Row]) -> list[EvaluatedAction]:
-    """An action without a delivery yet is on its way."""
-    return [
-        EvaluatedAction(
-            type=action["type"],
-            status=result["status"] if result else "pending",
-            detail=result["detail"] if result else None,
-            delivery_id=UUID(action["id"]) if result else None,
-        )
-        for action in actions
-        for result in (results.get(action["id"]),)
-    ]
+def _evaluated(row: Row, results: Mapping[str, Row]) -> list[EvaluatedAction]:
+    return [_action(action["type"], results.get(action["id"])) for action in json.loads(row["actions"])]
+
+
+def _action(kind: str, delivery: Row | None) -> EvaluatedAction:
+    if delivery is None:
+        return EvaluatedAction(type=kind, status="pending", detail=None, delivery_id=None)
+    return EvaluatedAction(type=kind, status=delivery["status"], detail=delivery["detail"], delivery_id=delivery["id"])
