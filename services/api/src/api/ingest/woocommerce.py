@@ -122,8 +122,9 @@ def _status(value: str) -> str:
     return status
 
 
-def _none_is(empty: Callable[[], Any]) -> BeforeValidator:
-    return BeforeValidator(lambda value: empty() if value is None else value)
+def _nothing_is(empty: Callable[[], Any]) -> BeforeValidator:
+    """What was never set: null, or [], PHP's only way to write an empty array, whatever it would have held."""
+    return BeforeValidator(lambda value: empty() if value is None or value == [] else value)
 
 
 def _unique_ids(refunds: "list[_WcRefund]") -> "list[_WcRefund]":
@@ -152,7 +153,7 @@ class _WcBilling(_WcAddress):
 
 
 class _WcLine(_Wc):
-    quantity: Annotated[float, BeforeValidator(_whole), _none_is(int), Field(ge=0, le=1e9, allow_inf_nan=False)] = 0
+    quantity: Annotated[float, BeforeValidator(_whole), _nothing_is(int), Field(ge=0, le=1e9, allow_inf_nan=False)] = 0
     """Shops that sell by weight have fractions."""
 
 
@@ -172,13 +173,13 @@ class _WcOrder(_Wc):
     date_created_gmt: _Time
     date_modified_gmt: _Time
     payment_method: _ShortText = ""
-    billing: Annotated[_WcBilling, _none_is(_WcBilling)] = _WcBilling()
-    shipping: Annotated[_WcAddress, _none_is(_WcAddress)] = _WcAddress()
-    line_items: Annotated[list[_WcLine], _none_is(list), Field(max_length=10_000)] = Field(default=[])
-    refunds: Annotated[list[_WcRefund], _none_is(list), Field(max_length=1_000), AfterValidator(_unique_ids)] = Field(
-        default=[]
+    billing: Annotated[_WcBilling, _nothing_is(_WcBilling)] = _WcBilling()
+    shipping: Annotated[_WcAddress, _nothing_is(_WcAddress)] = _WcAddress()
+    line_items: Annotated[list[_WcLine], _nothing_is(list), Field(max_length=10_000)] = Field(default=[])
+    refunds: Annotated[list[_WcRefund], _nothing_is(list), Field(max_length=1_000), AfterValidator(_unique_ids)] = (
+        Field(default=[])
     )
-    coupon_lines: Annotated[list[Any], _none_is(list), Field(max_length=100)] = Field(default=[])
+    coupon_lines: Annotated[list[Any], _nothing_is(list), Field(max_length=100)] = Field(default=[])
 
 
 def _order(wc: _WcOrder) -> Order:
