@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 from pydantic_settings import NoDecode
 
 from shared.egress import Network, refused
@@ -61,7 +61,7 @@ class ReachSettings(Settings):
 
     allow_http: bool = False
     """Whether http:// targets may be called. For local stacks."""
-    allowed_targets: Annotated[tuple[Network, ...], NoDecode, Field(default=())]
+    allowed_targets: Annotated[tuple[Network, ...], NoDecode] = ()
     """Networks that may be called though they are private, as CIDRs, comma-separated."""
 
     @field_validator("allowed_targets", mode="before")

@@ -123,10 +123,11 @@ class SendToEndpoint(_Body):
 
 
 def _available(given: Any) -> Any:
-    """Tell an action that is still to come from a misspelt one."""
+    """Tell an action that is still to come from one that is misspelt."""
     kind = given.get("type") if isinstance(given, Mapping) else None
-    if kind != SEND_WEBHOOK and kind in ACTION_TYPES:
-        raise PydanticCustomError("action", "{kind} is not available yet", {"kind": kind})
+    if isinstance(kind, str) and kind != SEND_WEBHOOK:
+        problem = "is not available yet" if kind in ACTION_TYPES else "is no action"
+        raise PydanticCustomError("action", "{kind} {problem}", {"kind": kind[:100], "problem": problem})
     return given
 
 
