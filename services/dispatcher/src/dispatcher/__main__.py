@@ -1,7 +1,7 @@
 """`python -m dispatcher`"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
@@ -68,12 +68,14 @@ async def _deliver(
     )
     due = Due(pool=pool, directory=directory, traffic=traffic, lease=settings.lease, poll_seconds=settings.poll_seconds)
     owner = _owner(service, settings, attempts, partitions)
-    await asyncio.gather(
-        _consume(service, "dispatcher.events", parse_event, worker.process_events),
-        _consume(service, "dispatcher.automation", parse_automation, worker.process_automations),
-        _consume(service, "dispatcher.commands", parse_asked, owner.process),
-        due.run(stop),
-    )
+    async with asyncio.TaskGroup() as group:
+        for consuming in (
+            _consume(service, "dispatcher.events", parse_event, worker.process_events),
+            _consume(service, "dispatcher.automation", parse_automation, worker.process_automations),
+            _consume(service, "dispatcher.commands", parse_asked, owner.process),
+        ):
+            group.create_task(consuming, name="consumer")
+        group.create_task(due.run(stop), name="due")
     await traffic.finish(pool, within=settings.drain_seconds * DRAIN_SHARE)
     await owner.finished()
 
@@ -93,12 +95,13 @@ def _owner(service: Service, settings: DispatcherSettings, attempts: Attempts, p
         schema="dispatcher",
         handlers=endpoint_commands.handlers(),
         background=endpoint_commands.background(),
+        vault=service.vault,
     )
 
 
 def _consume(
     service: Service, queue: str, parse: Callable[[Message], T], process: Callable[[Sequence[T]], Awaitable[None]]
-) -> Awaitable[None]:
+) -> Coroutine[None, None, None]:
     consumer = Consumer(
         queue=queue,
         schema="dispatcher",

@@ -7,22 +7,21 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from dispatcher import store
 from dispatcher.attempt import Attempts, Job
 from dispatcher.classify import Answer
 from dispatcher.deliveries import Delivery
 from dispatcher.destinations import webhook
-from dispatcher.endpoints import SHORT_SECRET, Endpoint, NewEndpoint, Reach, endpoint_json
+from dispatcher.endpoints import Endpoint, NewEndpoint, endpoint_json
 from dispatcher.fanout import shape_of
-from shared import commands
-from shared.commands import BackgroundHandler, Command, Handler, RefusedError
+from shared.commands import BackgroundHandler, Command, Handler, RefusedError, parse
 from shared.db import Partitions, Pool, is_transient
 from shared.ids import derived, uuid7
-from shared.mistakes import mistakes
 from shared.outbox import Transaction
 from shared.secrets import Vault, generate
+from shared.targets import SHORT_SECRET, Reach
 
 log = structlog.get_logger()
 
@@ -61,7 +60,7 @@ class EndpointCommands:
 
     async def create(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         """A new endpoint. A generated secret is in this answer and in no other."""
-        new = self._parse(command.data)
+        new: NewEndpoint = parse(NewEndpoint, command.data, context=self._reach)
         secret = new.secret or generate()
         endpoint = await store.insert_endpoint(
             transaction.connection,
@@ -79,12 +78,6 @@ class EndpointCommands:
             return shown | {"warnings": [f"secret: shorter than {SHORT_SECRET} characters, it can be guessed"]}
         return shown
 
-    def _parse(self, data: Mapping[str, Any]) -> NewEndpoint:
-        try:
-            return NewEndpoint.model_validate(data, context=self._reach)
-        except ValidationError as error:
-            raise commands.invalid(mistakes(error)) from None
-
     async def test(self, command: Command) -> dict[str, Any]:
         """Send the sample to one endpoint now, whatever it subscribed to; what it answered."""
         try:
@@ -96,7 +89,7 @@ class EndpointCommands:
             raise RefusedError(503, "trustlens_unavailable", "The test could not be recorded; try again.") from None
 
     async def _test(self, command: Command) -> dict[str, Any]:
-        endpoint_id = commands.parse(_Named, command.data).id
+        endpoint_id = parse(_Named, command.data).id
         endpoint = await store.endpoint(self._pool, self._vault, command.store_id, endpoint_id)
         if endpoint is None:
             raise RefusedError(404, "trustlens_webhook_not_found", "There is no such webhook.")

@@ -7,12 +7,12 @@ sent at all. Nothing here knows of leases: they only decide who may make the nex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 from uuid import UUID
 
 from dispatcher import schedule
 from dispatcher.classify import Delivered, GiveUp, Retry, Verdict
-from dispatcher.endpoints import Mode, Target, api_time
+from dispatcher.endpoints import Mode, Target
 
 Status = Literal["pending", "delivered", "failed", "retrying", "exhausted", "suppressed", "parked", "cancelled"]
 
@@ -91,41 +91,3 @@ def after(delivery: Delivery, verdict: Verdict, *, delays: Sequence[float], jitt
 
 def _undelivered(delivery: Delivery) -> Status:
     return "exhausted" if delivery.mode == "retry" else "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """A delivery as its row tells it."""
-
-    delivery: Delivery
-    status: Status
-    reason: str | None
-    last_status_code: int | None
-    last_error: str | None
-    duration_ms: int | None
-    next_attempt_at: datetime | None
-    created_at: datetime
-    finished_at: datetime | None
-
-
-def delivery_json(logged: Logged) -> dict[str, Any]:
-    """A delivery as the API shows it."""
-    delivery = logged.delivery
-    return {
-        "id": str(delivery.id),
-        "webhook_id": str(delivery.endpoint_id) if delivery.endpoint_id else None,
-        "rule_id": str(delivery.rule_id) if delivery.rule_id else None,
-        "event": delivery.event,
-        "customer": delivery.email_hash,
-        "sequence": delivery.sequence,
-        "status": logged.status,
-        "reason": logged.reason,
-        "attempts": delivery.attempts,
-        "max_attempts": delivery.max_attempts,
-        "last_status_code": logged.last_status_code,
-        "last_error": logged.last_error,
-        "duration_ms": logged.duration_ms,
-        "next_attempt_at": api_time(logged.next_attempt_at) if logged.next_attempt_at else None,
-        "created_at": api_time(logged.created_at),
-        "finished_at": api_time(logged.finished_at) if logged.finished_at else None,
-    }

@@ -1,50 +1,21 @@
 """Endpoints: what a store owner may ask for, what is kept, what is shown."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
-from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from shared.egress import Network, refused
 from shared.events import WebhookEvent
+from shared.targets import MASK, MAX_HEADERS, MAX_URL, Reach, unsendable, unusable
 
 Mode = Literal["fire_and_log", "retry"]
 
 SUBSCRIBABLE = tuple(name for name in get_args(WebhookEvent) if name != "test")
 DEFAULT_EVENTS = ("score_updated", "customer_blocked", "checkout_blocked", "high_risk_order")
-SHORT_SECRET = 32
-"""Characters under which a given secret is doubted, as the guide asks for 32 or more."""
-MASK = "***"
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # a token of RFC 9110 §5.6.2
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,4096}")
-_RESERVED = frozenset(
-    (
-        "accept-encoding",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-        "webhook-id",
-        "webhook-signature",
-        "webhook-timestamp",
-    )
-)
-_RESERVED_PREFIXES = ("x-trustlens-", "proxy-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +55,12 @@ def subscribers(endpoints: Iterable[Endpoint], event: str) -> list[Endpoint]:
     return [endpoint for endpoint in endpoints if endpoint.target.enabled and event in endpoint.events]
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """What this installation may call."""
-
-    allow_http: bool = False
-    allowed: Sequence[Network] = ()
-
-
 class NewEndpoint(BaseModel):
     """What `POST /webhooks` takes. Validate with a Reach as the context."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: StrictStr = Field(max_length=2048)
+    url: StrictStr = Field(max_length=MAX_URL)
     secret: StrictStr | None = Field(default=None, max_length=1024)
     events: list[StrictStr] = Field(default_factory=list, max_length=len(SUBSCRIBABLE) * 2, validate_default=True)
     description: StrictStr = Field(default="", max_length=500)
@@ -106,7 +69,7 @@ class NewEndpoint(BaseModel):
     format: StrictStr = "trustlens"
     include_email: StrictBool = True
     timeout: StrictInt = Field(default=10, ge=1, le=30)
-    headers: dict[StrictStr, StrictStr] = Field(default_factory=dict, max_length=20)
+    headers: dict[StrictStr, StrictStr] = Field(default_factory=dict, max_length=MAX_HEADERS)
     filter: None = None
 
     @field_validator("url")
@@ -135,48 +98,9 @@ class NewEndpoint(BaseModel):
     @field_validator("headers")
     @classmethod
     def _sendable_headers(cls, headers: dict[str, str]) -> dict[str, str]:
-        for name, value in headers.items():
-            if problem := unsendable(name, value):
-                raise PydanticCustomError("header", "{name}: {problem}", {"name": name, "problem": problem})
-        if len({name.lower() for name in headers}) < len(headers):
-            raise PydanticCustomError("header", "a name is there twice, in other capitals")
+        if problem := unsendable(headers):
+            raise PydanticCustomError("headers", "{problem}", {"problem": problem})
         return headers
-
-
-def unusable(url: str, reach: Reach) -> str | None:
-    """Why deliveries cannot go to a URL, as far as its text tells."""
-    if not url.isprintable() or " " in url:
-        return "has blanks or control characters"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return "is not a URL"
-    if parts.scheme != "https" and not (reach.allow_http and parts.scheme == "http"):
-        return "must begin with https://"
-    if not parts.hostname or port == 0:
-        return "has no host" if not parts.hostname else "has no usable port"
-    if "@" in parts.netloc:
-        return "must not contain a user or password: send an Authorization header"
-    return _refused_literal(parts, reach)
-
-
-def _refused_literal(parts: SplitResult, reach: Reach) -> str | None:
-    """Names are judged when they are looked up; addresses can be judged here."""
-    host = parts.hostname or ""
-    if ":" in host or host.replace(".", "").isdigit():
-        reason = refused(host, reach.allowed)
-        return f"its address is refused: {reason}" if reason else None
-    return None
-
-
-def unsendable(name: str, value: str) -> str | None:
-    """Why a custom header cannot be sent."""
-    if not _HEADER_NAME.fullmatch(name):
-        return "is no header name"
-    if name.lower() in _RESERVED or name.lower().startswith(_RESERVED_PREFIXES):
-        return "is reserved"
-    return None if _HEADER_VALUE.fullmatch(value) else "has a value that is not plain ASCII"
 
 
 def endpoint_json(endpoint: Endpoint) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class Fanout:
 
     bodies: dict[tuple[UUID, str], bytes] = field(default_factory=dict)
     """Each rendered once, by source and shape."""
-    deliveries: list[New] = field(default_factory=list)
+    deliveries: dict[UUID, New] = field(default_factory=dict)
+    """By id: a message may be in a batch twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def _add(
     if key not in fanout.bodies:
         include_email = delivery.shape != SHAPE_WITHOUT_EMAIL
         fanout.bodies[key] = webhook.render(source, store.site, include_email=include_email)
-    fanout.deliveries.append(New(delivery, target))
+    fanout.deliveries[delivery.id] = New(delivery, target)
 
 
 def _settings_delivery(source: Event | Automation, endpoint: Endpoint, delays: Sequence[float]) -> Delivery:

@@ -15,8 +15,8 @@ from aiohttp import abc
 from yarl import URL
 
 from dispatcher.classify import Answer, Phase
-from dispatcher.endpoints import Reach
 from shared.egress import refused
+from shared.targets import Reach
 
 ANSWER_READ = 64 * 1024
 """Bytes of an answer that are read, so that its connection can be used again; what is longer is cut off."""

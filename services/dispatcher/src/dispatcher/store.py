@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from dispatcher.classify import Answer
-from dispatcher.deliveries import Delivery, Logged, Step
+from dispatcher.deliveries import Delivery, Step
 from dispatcher.destinations.webhook import Site
 from dispatcher.endpoints import Endpoint, NewEndpoint, Target
 from shared.db import Connection, Pool
@@ -291,25 +291,6 @@ async def record(connection: Connection, records: Sequence[Record]) -> set[tuple
         [a and a.body for a in answers],
     )
     return {(row["id"], row["held"]) for row in rows}
-
-
-async def logged(connection: Connection | Pool, delivery_id: UUID) -> Logged | None:
-    row = await connection.fetchrow(
-        f"SELECT {_DELIVERY}, status, reason, last_status_code, last_error, duration_ms, due_at, created_at,"
-        " finished_at FROM dispatcher.deliveries WHERE id = $1",
-        delivery_id,
-    )
-    return row and Logged(
-        delivery=_delivery(row),
-        status=row["status"],
-        reason=row["reason"],
-        last_status_code=row["last_status_code"],
-        last_error=row["last_error"],
-        duration_ms=row["duration_ms"],
-        next_attempt_at=row["due_at"],
-        created_at=row["created_at"],
-        finished_at=row["finished_at"],
-    )
 
 
 def _delivery(row: asyncpg.Record) -> Delivery:

@@ -19,6 +19,8 @@ log = structlog.get_logger()
 
 RECORDING = 5.0
 """Seconds that a lease must outlast the endpoint's timeout, to record the answer in."""
+FRESH = 0.75
+"""Share of a lease that always suffices: one that is too short for an endpoint must not stop it for ever."""
 
 
 class Traffic:
@@ -102,7 +104,7 @@ class Traffic:
         step = deliveries.suppressed(job.delivery, target, now=datetime.now(UTC), expire_after=self._expire_after)
         if step or target is None:
             return self._attempts.suppression(job, step or NO_TARGET)
-        if job.lease_left() < min(target.timeout + RECORDING, self._lease / 2):
+        if job.lease_left() < min(target.timeout + RECORDING, self._lease * FRESH):
             return None
         _, record = await self._attempts.send(job, target)
         return record

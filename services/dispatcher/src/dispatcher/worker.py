@@ -86,13 +86,13 @@ class Worker:
         if not fanned.deliveries:
             return set()
         frozen = await store.insert_bodies(connection, _bodies(fanned))
-        for new in fanned.deliveries:
+        for new in fanned.deliveries.values():
             delivery = new.delivery
             if (delivery.source_id, delivery.shape) in frozen and self._traffic.take(delivery.target_id):
                 placed.append(new)
         return await store.insert_deliveries(
             connection,
-            [new.delivery for new in fanned.deliveries],
+            [new.delivery for new in fanned.deliveries.values()],
             lease=lease,
             leased={new.delivery.id for new in placed},
             lease_for=self._lease,
@@ -124,7 +124,7 @@ class Worker:
 
 
 def _bodies(fanned: Fanout) -> list[store.Body]:
-    carriers = {(new.delivery.source_id, new.delivery.shape): new.delivery for new in fanned.deliveries}
+    carriers = {(new.delivery.source_id, new.delivery.shape): new.delivery for new in fanned.deliveries.values()}
     return [store.body_of(carriers[key], content) for key, content in fanned.bodies.items()]
 
 
