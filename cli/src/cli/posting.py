@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -133,8 +133,11 @@ async def post_all(
     *,
     on_posted: Callable[[Posted], None],
     concurrency: int = CONCURRENCY,
+    rate: float | None = None,
 ) -> None:
     """Post every line, `concurrency` at a time; the versions of one order share a lane and so keep their order.
+
+    `rate`: lines per second at most; None: as fast as they are taken.
 
     Raises UnavailableError as soon as one line's patience ends; the others in flight are then unsure too.
     """
@@ -143,7 +146,7 @@ async def post_all(
         async with asyncio.TaskGroup() as group:
             for number, lane in enumerate(lanes):
                 group.create_task(_drive(lane, poster, on_posted), name=f"lane-{number}")
-            await _fill(lanes, lines, on_posted)
+            await _fill(lanes, _paced(lines, rate), on_posted)
     except* UnavailableError as errors:
         gave_up = errors
     else:
@@ -153,10 +156,10 @@ async def post_all(
 
 async def _fill(
     lanes: list[asyncio.Queue[OrderLine | None]],
-    lines: Iterable[OrderLine | BadLine],
+    lines: AsyncIterator[OrderLine | BadLine],
     on_posted: Callable[[Posted], None],
 ) -> None:
-    for line in lines:
+    async for line in lines:
         match line:
             case OrderLine():
                 await lanes[line.order_id % len(lanes)].put(line)
@@ -166,6 +169,14 @@ async def _fill(
                 assert_never(line)
     for lane in lanes:
         await lane.put(None)
+
+
+async def _paced(lines: Iterable[OrderLine | BadLine], rate: float | None) -> AsyncIterator[OrderLine | BadLine]:
+    started = time.monotonic()
+    for number, line in enumerate(lines):
+        if rate and (early := started + number / rate - time.monotonic()) > 0:
+            await asyncio.sleep(early)
+        yield line
 
 
 async def _drive(lane: asyncio.Queue[OrderLine | None], poster: Poster, on_posted: Callable[[Posted], None]) -> None:
