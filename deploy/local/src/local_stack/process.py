@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +47,16 @@ class Process:
 
     def start(self, command: Sequence[str], *, env: Mapping[str, str]) -> int:
         """Returns at once. Output goes to the log; nothing of the caller's terminal is held."""
+        with _uninterrupted():  # a Ctrl-C between the start and the note of it would leave a process nobody knows
+            pid = self._spawn(command, env)
+            # The birth first: a pid file without one is ignored, so no half-written pair is ever believed.
+            self._birth_file.write_text(birth_of(pid) or "")
+            self.pid_file.write_text(f"{pid}\n")
+        return pid
+
+    def _spawn(self, command: Sequence[str], env: Mapping[str, str]) -> int:
         # Not subprocess.Popen: its object would watch over a child that is meant to outlive it.
-        pid = os.posix_spawnp(
+        return os.posix_spawnp(
             command[0],
             list(command),
             dict(env),
@@ -58,13 +66,10 @@ class Process:
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
+            setsigmask=(),
             # What a shell's `&` and Python itself ignore, a child would ignore too.
             setsigdef=(signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ),
         )
-        # The birth first: a pid file without one is ignored, so no half-written pair is ever believed.
-        self._birth_file.write_text(birth_of(pid) or "")
-        self.pid_file.write_text(f"{pid}\n")
-        return pid
 
     def wait_until(self, ready: Callable[[], bool], *, seconds: float, since: int = 0) -> None:
         """`since` is the size of the log when the process was started: older lines explain nothing."""
@@ -99,6 +104,15 @@ class Process:
         # A dead child of this very process stays in the process table until somebody asks for its end.
         with suppress(FileNotFoundError, ValueError, ChildProcessError):
             os.waitpid(int(self.pid_file.read_text()), os.WNOHANG)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def stop_all(processes: Sequence[Process], signals: Signals) -> None:
