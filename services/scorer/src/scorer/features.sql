@@ -40,11 +40,11 @@ SELECT o.store_id, o.email_hash,
        min(created_at) FILTER (WHERE status IN ('completed', 'refunded')) AS first_completed_at,
        min(created_at) FILTER (WHERE counted) AS first_order_at,
        max(created_at) FILTER (WHERE counted) AS last_order_at,
-       (array_agg(order_id ORDER BY modified_at DESC) FILTER (WHERE counted AND refunds > 0))[:20] AS refunded_ids,
-       (array_agg(order_id ORDER BY modified_at DESC)
+       (array_agg(order_id ORDER BY modified_at DESC, order_id DESC) FILTER (WHERE counted AND refunds > 0))[:20] AS refunded_ids,
+       (array_agg(order_id ORDER BY modified_at DESC, order_id DESC)
            FILTER (WHERE counted AND o.full_refunds > 0))[:20] AS fully_refunded_ids,
-       (array_agg(order_id ORDER BY created_at DESC) FILTER (WHERE counted AND refunds = 0))[:20] AS clean_ids,
-       (array_agg(order_id ORDER BY created_at DESC) FILTER (WHERE status = 'cancelled'))[:20] AS cancelled_ids
+       (array_agg(order_id ORDER BY created_at DESC, order_id DESC) FILTER (WHERE counted AND refunds = 0))[:20] AS clean_ids,
+       (array_agg(order_id ORDER BY created_at DESC, order_id DESC) FILTER (WHERE status = 'cancelled'))[:20] AS cancelled_ids
 FROM orders o
 LEFT JOIN busiest b USING (store_id, email_hash)
 GROUP BY o.store_id, o.email_hash
