@@ -1,0 +1,117 @@
+"""What a store owner may ask for."""
+
+from ipaddress import ip_network
+
+import pytest
+from pydantic import ValidationError
+
+from dispatcher.endpoints import DEFAULT_EVENTS, SUBSCRIBABLE, NewEndpoint
+from shared.mistakes import mistakes
+from shared.targets import Reach
+
+URL = "https://receiver.example/hook"
+
+
+def asked(reach: Reach | None = None, **fields: object) -> NewEndpoint:
+    return NewEndpoint.model_validate({"url": URL, **fields}, context=reach)
+
+
+def wrong(reach: Reach | None = None, **fields: object) -> dict[str, str]:
+    with pytest.raises(ValidationError) as caught:
+        asked(reach, **fields)
+    return mistakes(caught.value)
+
+
+@pytest.mark.parametrize("fields", [{}, {"events": []}])
+def test_without_events_it_gets_the_four_defaults(fields: dict[str, object]) -> None:
+    assert asked(**fields).events == list(DEFAULT_EVENTS)
+    assert DEFAULT_EVENTS == ("score_updated", "customer_blocked", "checkout_blocked", "high_risk_order")
+
+
+def test_each_of_the_eight_events_can_be_subscribed_to_once() -> None:
+    assert len(SUBSCRIBABLE) == 8
+    assert asked(events=[*SUBSCRIBABLE, "score_updated"]).events == list(SUBSCRIBABLE)
+
+
+@pytest.mark.parametrize("name", ["order_placed", "test", "SCORE_UPDATED", ""])
+def test_an_unknown_event_is_refused_by_name(name: str) -> None:
+    assert wrong(events=["score_updated", name]) == {"events": f"unknown event: {name}"}
+
+
+def test_only_https_is_called_unless_the_installation_allows_http() -> None:
+    assert wrong(url="http://receiver.example/") == {"url": "must begin with https://"}
+    assert asked(Reach(allow_http=True), url="http://receiver.example/").url == "http://receiver.example/"
+    assert wrong(Reach(allow_http=True), url="ftp://receiver.example/") == {"url": "must begin with https://"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "https://",
+        "https:///path",
+        "receiver.example",
+        "//receiver.example",
+        "javascript:alert(1)",
+        "https://user:password@receiver.example/",
+        "https://receiver.example:0/",
+        "https://receiver.example:99999/",
+        "https://receiver.example/a b",
+        "https://receiver.example/\n",
+        "https://[::1/",
+        "https://10.0.0.1/",
+        "https://[::1]/",
+        "https://2130706433/",
+        "https://127.1/",
+        "https://" + "a" * 2050,
+    ],
+)
+def test_an_unusable_url_is_refused(url: str) -> None:
+    assert set(wrong(url=url)) == {"url"}
+
+
+def test_an_allowed_network_may_be_named_by_address() -> None:
+    reach = Reach(allow_http=True, allowed=[ip_network("127.0.0.0/8")])
+    assert asked(reach, url="http://127.0.0.1:8080/hook").url == "http://127.0.0.1:8080/hook"
+    assert wrong(reach, url="http://10.0.0.1/") == {"url": "its address is refused: private"}
+
+
+@pytest.mark.parametrize("timeout", [0, 31, -1, "10", 1.5, True, None])
+def test_a_timeout_is_a_whole_number_of_seconds_from_1_to_30(timeout: object) -> None:
+    assert set(wrong(timeout=timeout)) == {"timeout"}
+    assert (asked(timeout=1).timeout, asked(timeout=30).timeout, asked().timeout) == (1, 30, 10)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-TrustLens-Signature", "x-trustlens-anything", "Host", "content-length", "User-Agent", "Proxy-Authorization"],
+)
+def test_reserved_headers_are_refused(name: str) -> None:
+    assert wrong(headers={name: "x"}) == {"headers": f"{name}: is reserved"}
+
+
+@pytest.mark.parametrize(
+    "headers", [{"a b": "x"}, {"": "x"}, {"X": "a\r\nY: b"}, {"X": "é"}, {"X": 1}, {"a": "1", "A": "2"}]
+)
+def test_headers_that_cannot_be_sent_are_refused(headers: object) -> None:
+    assert wrong(headers=headers)
+
+
+def test_an_authorization_header_may_be_sent() -> None:
+    assert asked(headers={"Authorization": "Bearer x"}).headers == {"Authorization": "Bearer x"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("delivery", "always"),
+        ("format", "slack"),
+        ("filter", {"field": "segment"}),
+        ("include_email", "yes"),
+        ("secret", 1),
+        ("description", "x" * 501),
+        ("nonsense", 1),
+    ],
+)
+def test_what_there_is_not_is_refused_by_name(field: str, value: object) -> None:
+    assert set(wrong(**{field: value})) == {field}
