@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ class ApiClient:
     session: aiohttp.ClientSession
     origin: str
     store: CreatedStore
+    stop: asyncio.Event
 
     async def request(
         self, method: str, path: str, *, key: str | None = None, headers: Mapping[str, str] | None = None, **kwargs: Any
@@ -70,7 +72,7 @@ class ApiClient:
             "X-WC-Webhook-Delivery-ID": delivery_id,
         }
         return await self.post(
-            f"/ingest/woocommerce/{self.store.id}", key="", data=body, headers=signed | dict(headers or {})
+            f"/ingest/woocommerce/{self.store.id}", key="", data=io.BytesIO(body), headers=signed | dict(headers or {})
         )
 
 
@@ -82,7 +84,9 @@ async def serving(settings: ApiSettings, store: CreatedStore) -> AsyncIterator[A
     await asyncio.wait({service, port}, return_when=asyncio.FIRST_COMPLETED)
     if service.done():
         service.result()
-    async with aiohttp.ClientSession() as session:
-        yield ApiClient(session, f"http://127.0.0.1:{port.result()}", store)
-    stop.set()
-    await service
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield ApiClient(session, f"http://127.0.0.1:{port.result()}", store, stop)
+    finally:
+        stop.set()
+        await service

@@ -29,6 +29,7 @@ class Cable:
         """Open connections break, new ones are refused."""
         if self._listener:
             self._listener.close()
+            self._listener = None
         for writer in self._open:
             writer.transport.abort()
         if self._pumping:
@@ -36,6 +37,10 @@ class Cable:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(self._server.hostname, self._server.port)
+        if self._listener is None:  # pulled in the meantime
+            writer.transport.abort()
+            back.transport.abort()
+            return
         self._open |= {writer, back}
         for source, sink in ((reader, back), (there, writer)):
             task = asyncio.create_task(self._pump(source, sink))
@@ -57,5 +62,7 @@ class Cable:
 async def cable(url: str) -> AsyncIterator[Cable]:
     made = Cable(url)
     await made.plug()
-    yield made
-    await made.pull()
+    try:
+        yield made
+    finally:
+        await made.pull()

@@ -42,7 +42,7 @@ def query(request: web.Request, model: type[M]) -> M:
     Raises:
         ApiError: 400, each bad parameter with what is wrong.
     """
-    return checked(model, dict(request.query))
+    return checked(model, dict(request.query.items()))
 
 
 def checked(model: type[M], data: object) -> M:

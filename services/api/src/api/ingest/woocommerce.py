@@ -127,7 +127,7 @@ def _nothing_is(empty: Callable[[], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: empty() if value is None or value == [] else value)
 
 
-def _unique_ids(refunds: "list[_WcRefund]") -> "list[_WcRefund]":
+def _unique_ids(refunds: "tuple[_WcRefund, ...]") -> "tuple[_WcRefund, ...]":
     if len({refund.id for refund in refunds}) < len(refunds):
         raise ValueError("holds the same refund twice")
     return refunds
@@ -164,6 +164,11 @@ class _WcRefund(_Wc):
     reason: _Text = ""
 
 
+_Lines = Annotated[tuple[_WcLine, ...], _nothing_is(tuple), Field(max_length=10_000)]
+_Refunds = Annotated[tuple[_WcRefund, ...], _nothing_is(tuple), Field(max_length=1_000), AfterValidator(_unique_ids)]
+_Coupons = Annotated[tuple[Any, ...], _nothing_is(tuple), Field(max_length=100)]
+
+
 class _WcOrder(_Wc):
     id: _Id
     number: _ShortText = ""
@@ -175,11 +180,9 @@ class _WcOrder(_Wc):
     payment_method: _ShortText = ""
     billing: Annotated[_WcBilling, _nothing_is(_WcBilling)] = _WcBilling()
     shipping: Annotated[_WcAddress, _nothing_is(_WcAddress)] = _WcAddress()
-    line_items: Annotated[list[_WcLine], _nothing_is(list), Field(max_length=10_000)] = Field(default=[])
-    refunds: Annotated[list[_WcRefund], _nothing_is(list), Field(max_length=1_000), AfterValidator(_unique_ids)] = (
-        Field(default=[])
-    )
-    coupon_lines: Annotated[list[Any], _nothing_is(list), Field(max_length=100)] = Field(default=[])
+    line_items: _Lines = ()
+    refunds: _Refunds = ()
+    coupon_lines: _Coupons = ()
 
 
 def _order(wc: _WcOrder) -> Order:
