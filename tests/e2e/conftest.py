@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 
+import asyncpg
 import pytest
 
+from api.stores import create_store
 from cli.stack_env import parse
 from local_stack.stack import Stack
+from shared.secrets import Vault
 from support import servers
 
 
@@ -17,7 +20,16 @@ def stack_up() -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture(scope="session")
-def road(stack_up: Stack) -> Mapping[str, str]:
-    """The values of its stack.env."""
-    return parse(stack_up.folder.stack_env.read_text(encoding="utf-8"))
+@pytest.fixture
+async def road(stack_up: Stack) -> Mapping[str, str]:
+    """The values of its stack.env, with a store that is the test's own."""
+    values = parse(stack_up.folder.stack_env.read_text(encoding="utf-8"))
+    connection = await asyncpg.connect(values["TRUSTLENS_DATABASE_URL"])
+    vault = Vault(values["TRUSTLENS_SECRET_KEYS"])
+    store = await create_store(connection, vault, url="https://shop.example", name="Shop")
+    await connection.close()
+    return values | {
+        "TRUSTLENS_STORE_ID": str(store.id),
+        "TRUSTLENS_API_KEY": store.api_key,
+        "TRUSTLENS_WOOCOMMERCE_SECRET": store.woocommerce_secret,
+    }
