@@ -56,9 +56,9 @@ class Broker:
         wait = 0.1
         while True:
             try:
-                connection = await self._connect()
+                lost = await self._connect()
                 wait = 0.1
-                await connection.closed()
+                await lost.wait()
                 log.warning("broker.lost")
             except BROKER_ERRORS as error:
                 log.warning("broker.unreachable", error=str(error) or type(error).__name__, retry_in=wait)
@@ -67,20 +67,27 @@ class Broker:
             await asyncio.sleep(wait)
             wait = min(wait * 2, 5.0)
 
-    async def _connect(self) -> aio_pika.abc.AbstractConnection:
+    async def _connect(self) -> asyncio.Event:
+        """Connect and declare; the event is set once the connection, or its publishing channel, has ended.
+
+        Not aio-pika's `connection.closed()`: that tells only of a close we asked for, never of a broken connection.
+        """
+        lost = asyncio.Event()
         connection = await aio_pika.connect(
             self._url, timeout=10, client_properties={"connection_name": f"trustlens {self._service}"}
         )
         self._connection = connection
+        connection.close_callbacks.add(lambda *_: lost.set())
         async with connection.channel() as channel:
             await topology.declare(channel, self.prefix)
         channel = connection.channel(publisher_confirms=True, on_return_raises=True)
         await channel.initialize()
         self._publishing = await channel.get_underlay_channel()
+        self._publishing.closing.add_done_callback(lambda _: lost.set())
         self._up.set()
         BROKER_CONNECTED.labels(self._service).set(1)
         log.info("broker.connected")
-        return connection
+        return lost
 
     async def close(self) -> None:
         """Forget the connection; `run` makes a new one unless it is cancelled."""

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 import aiormq.abc
 import structlog
+from aiormq.exceptions import ChannelNotFoundEntity
 from pydantic import ValidationError
 
 from shared.broker import BROKER_ERRORS, Broker, Outgoing
@@ -85,6 +86,9 @@ class Consumer(Generic[T]):
             while not stop.is_set():
                 try:
                     await self._session(stop, stopping)
+                except ChannelNotFoundEntity:
+                    log.warning("consumer.queue_gone", queue=self._queue)
+                    await self._broker.close()  # a new connection declares it again
                 except BROKER_ERRORS as error:
                     log.warning("consumer.interrupted", queue=self._queue, error=str(error)[:200])
                     await asyncio.wait({stopping}, timeout=0.2)
@@ -99,31 +103,45 @@ class Consumer(Generic[T]):
             opening.cancel()
             return
         channel = await opening
-        waiting: deque[Message] = deque()
         arrived = asyncio.Event()
+        stopping.add_done_callback(lambda _: arrived.set())
+        try:
+            await self._consume(channel, arrived, stop)
+        except _Abandon:
+            pass
+        finally:
+            if not channel.is_closed:
+                await channel.close()
+
+    async def _consume(self, channel: aiormq.abc.AbstractChannel, arrived: asyncio.Event, stop: asyncio.Event) -> None:
+        """Take and settle until `stop` or the channel's end. `arrived`: something may have happened.
+
+        Raises:
+            ChannelNotFoundEntity: there is no such queue, or no longer.
+        """
+        waiting: deque[Message] = deque()
+        cancelled = asyncio.Event()
 
         async def take(delivered: aiormq.abc.DeliveredMessage) -> None:
             waiting.append(_message(delivered))
             arrived.set()
 
-        consuming = await channel.basic_consume(self._broker.prefix + self._queue, take)
-        try:
-            channel.closing.add_done_callback(lambda _: arrived.set())
-            stopping.add_done_callback(lambda _: arrived.set())
-            while not stop.is_set():
-                await arrived.wait()
-                if channel.is_closed:
-                    return
-                arrived.clear()
-                while waiting and not stop.is_set():
-                    await self._settle_batch(channel, _next_batch(waiting, self._batch_size), stop)
-        except _Abandon:
-            pass
-        finally:
-            if not channel.is_closed:
-                if consuming.consumer_tag:
-                    await channel.basic_cancel(consuming.consumer_tag)
-                await channel.close()
+        def on_cancel(_: object) -> None:
+            cancelled.set()
+            arrived.set()
+
+        channel.closing.add_done_callback(lambda _: arrived.set())
+        channel.on_consumer_cancel_callbacks.add(on_cancel)
+        await channel.basic_consume(self._broker.prefix + self._queue, take)
+        while not stop.is_set():
+            await arrived.wait()
+            if channel.is_closed:
+                return
+            if cancelled.is_set():
+                raise ChannelNotFoundEntity(self._queue)  # the broker's own word for it, had we asked now
+            arrived.clear()
+            while waiting and not stop.is_set():
+                await self._settle_batch(channel, _next_batch(waiting, self._batch_size), stop)
 
     async def _settle_batch(
         self, channel: aiormq.abc.AbstractChannel, batch: list[Message], stop: asyncio.Event

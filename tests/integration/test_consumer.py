@@ -1,0 +1,205 @@
+"""The consumer on a real RabbitMQ and a real Postgres: who dies, who waits, who is processed alone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from integration.conftest import Until
+from shared.broker import Broker
+from shared.consumer import MAX_TRIES, SUSPICIOUS, Consumer, Message
+from shared.db import MeanwhileError
+from shared.topology import dead
+from support.queues import depth, let_go, put, take, taking
+
+QUEUE = "rule-engine.events"
+Process = Callable[[Sequence[int]], Awaitable[None]]
+
+
+def parse(message: Message) -> int:
+    return int(message.body)
+
+
+def bodies(*numbers: int) -> list[bytes]:
+    return [str(number).encode() for number in numbers]
+
+
+@asynccontextmanager
+async def consuming(broker: Broker, pool: asyncpg.Pool, process: Process, batch_size: int = 50) -> AsyncIterator[None]:
+    """A consumer that ends as one that is stopped, and so finishes what it has begun."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(consumer(broker, pool, process, batch_size).run(stop))
+    yield
+    stop.set()
+    await running
+
+
+def consumer(broker: Broker, pool: asyncpg.Pool, process: Process, batch_size: int = 50) -> Consumer[int]:
+    return Consumer(
+        queue=QUEUE,
+        schema="rule_engine",
+        broker=broker,
+        pool=pool,
+        parse=parse,
+        process=process,
+        batch_size=batch_size,
+    )
+
+
+@pytest.fixture
+async def numbers(pool: asyncpg.Pool) -> None:
+    """A table that takes each number below 100 once."""
+    await pool.execute("CREATE TABLE numbers (n integer PRIMARY KEY CHECK (n < 100))")
+
+
+async def stored(pool: asyncpg.Pool) -> list[int]:
+    return [row["n"] for row in await pool.fetch("SELECT n FROM numbers ORDER BY n")]
+
+
+async def test_bad_messages_go_dead_with_their_reason_and_the_rest_of_the_batch_commits(
+    broker: Broker, pool: asyncpg.Pool, numbers: None
+) -> None:
+    async def process(batch: Sequence[int]) -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.executemany("INSERT INTO numbers VALUES ($1)", [(n,) for n in batch])
+
+    await put(broker, QUEUE, [*bodies(*range(10), 100), b"ten", *bodies(*range(11, 20), 1000)])
+    async with consuming(broker, pool, process):
+        buried = await take(broker, dead(QUEUE), count=3)
+    assert await stored(pool) == [*range(10), *range(11, 20)]
+    assert {found.body: found.headers["x-trustlens-reason"] for found in buried} == {
+        b"100": "rejected",
+        b"ten": "unparseable",
+        b"1000": "rejected",
+    }
+    errors = [str(found.headers["x-trustlens-error"]) for found in buried]
+    assert all(error.startswith(("CheckViolationError", "ValueError")) for error in errors)
+    assert await depth(broker, QUEUE) == 0
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError(), MeanwhileError("done by another")])
+async def test_a_transient_error_keeps_the_batch_until_it_succeeds(
+    broker: Broker, pool: asyncpg.Pool, error: Exception
+) -> None:
+    tried: list[list[int]] = []
+    succeeded = asyncio.Event()
+
+    async def process(batch: Sequence[int]) -> None:
+        tried.append(list(batch))
+        if len(tried) < 3:
+            raise error
+        succeeded.set()
+
+    await put(broker, QUEUE, bodies(1, 2, 3))
+    async with consuming(broker, pool, process):
+        await succeeded.wait()
+    assert tried[0] == tried[1] == tried[2]
+    assert await depth(broker, dead(QUEUE)) == 0
+
+
+async def test_a_stop_in_the_middle_of_a_transient_failure_leaves_the_batch_to_the_next(
+    broker: Broker, pool: asyncpg.Pool
+) -> None:
+    failed = asyncio.Event()
+
+    async def fail(batch: Sequence[int]) -> None:
+        failed.set()
+        raise ConnectionResetError
+
+    await put(broker, QUEUE, bodies(1, 2, 3))
+    async with consuming(broker, pool, fail):
+        await failed.wait()
+    async with taking(broker, QUEUE) as arrived:
+        assert sorted([(await arrived.get()).body for _ in range(3)]) == bodies(1, 2, 3)
+    assert await depth(broker, dead(QUEUE)) == 0
+
+
+async def test_a_message_that_was_delivered_often_is_processed_alone(
+    broker: Broker, pool: asyncpg.Pool, until: Until
+) -> None:
+    batches: list[list[int]] = []
+    last = asyncio.Event()
+
+    async def process(batch: Sequence[int]) -> None:
+        batches.append(list(batch))
+        if 5 in batch:
+            last.set()
+
+    await put(broker, QUEUE, bodies(1, 2, 3))
+    await let_go(broker, QUEUE, times=SUSPICIOUS, count=3)
+    await put(broker, QUEUE, bodies(4, 5))
+    async with consuming(broker, pool, process):
+        await last.wait()
+    assert sorted(batches[:3]) == [[1], [2], [3]]
+    assert await pool.fetchval("SELECT count(*) FROM rule_engine.suspects") == 0
+    assert await depth(broker, dead(QUEUE)) == 0
+
+
+async def test_a_message_that_no_try_alone_ever_finishes_is_poison(broker: Broker, pool: asyncpg.Pool) -> None:
+    tries = 0
+
+    async def crash(batch: Sequence[int]) -> None:
+        """Hangs, so that its process can be ended in the middle."""
+        nonlocal tries
+        tries += 1
+        begun.set()
+        await asyncio.Event().wait()
+
+    await put(broker, QUEUE, bodies(13))
+    await let_go(broker, QUEUE, times=SUSPICIOUS, count=1)
+    for _ in range(MAX_TRIES):
+        begun = asyncio.Event()
+        running = asyncio.create_task(consumer(broker, pool, crash).run(asyncio.Event()))
+        await begun.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    async with consuming(broker, pool, crash):
+        (buried,) = await take(broker, dead(QUEUE))
+    assert (buried.body, buried.headers["x-trustlens-reason"]) == (b"13", "poison")
+    assert tries == MAX_TRIES
+
+
+async def test_a_deleted_queue_comes_back_with_the_connection_and_consuming_goes_on(
+    broker: Broker, pool: asyncpg.Pool
+) -> None:
+    processed: asyncio.Queue[int] = asyncio.Queue()
+
+    async def process(batch: Sequence[int]) -> None:
+        for number in batch:
+            await processed.put(number)
+
+    async with consuming(broker, pool, process):
+        await put(broker, QUEUE, bodies(1))
+        assert await processed.get() == 1
+        channel = await broker.channel(prefetch=1)
+        await channel.queue_delete(broker.prefix + QUEUE)
+        await channel.queue_delete(broker.prefix + dead(QUEUE))
+        await broker.close()
+        await broker._up.wait()
+        await put(broker, QUEUE, bodies(2))
+        assert await processed.get() == 2
+
+
+async def test_a_queue_that_is_deleted_under_a_consumer_is_made_again(
+    broker: Broker, pool: asyncpg.Pool, until: Until
+) -> None:
+    processed: asyncio.Queue[int] = asyncio.Queue()
+
+    async def away() -> bool:
+        return not broker.connected
+
+    async def process(batch: Sequence[int]) -> None:
+        for number in batch:
+            await processed.put(number)
+
+    async with consuming(broker, pool, process):
+        await put(broker, QUEUE, bodies(1))
+        assert await processed.get() == 1
+        channel = await broker.channel(prefetch=1)
+        await channel.queue_delete(broker.prefix + QUEUE)
+        await until(away)
+        await broker._up.wait()
+        await put(broker, QUEUE, bodies(2))
+        assert await processed.get() == 2
