@@ -16,6 +16,7 @@ from shared.commands import Asker
 from shared.events import Automation
 from shared.topology import EVENTS, dead
 from support.events import STORE, event
+from support.queues import depth, take
 
 SERVICES = 4
 
@@ -54,37 +55,17 @@ async def test_two_hundred_events_each_told_twice_fire_once_over_four_services(
     rule_id = UUID(answer.body["id"])
 
     events = [event(at=timedelta(milliseconds=n)) for n in range(200)]
-    told = [Outgoing(told.id, EVENTS, told.type, told.encode()) for told in (*events, *events)]
-    assert len(await broker.publish(told)) == 400
+    messages = [Outgoing(e.id, EVENTS, e.type, e.encode()) for e in (*events, *events)]
+    assert len(await broker.publish(messages)) == 400
 
     async def all_evaluated() -> bool:
         return bool(await pool.fetchval("SELECT count(*) = 200 FROM rule_engine.evaluations"))
 
     await until(all_evaluated)
-    automations = await received(broker, "dispatcher.automation")
-    assert [automation.rule.id for automation in automations] == [rule_id]
+    (told,) = await take(broker, "dispatcher.automation")
+    assert Automation.model_validate_json(told.body).rule.id == rule_id
+    assert await depth(broker, "dispatcher.automation") == 0
     assert await pool.fetchval("SELECT count(*) FROM rule_engine.firings") == 1
     skips = await pool.fetchval("SELECT sum(jsonb_array_length(skips)) FROM rule_engine.evaluations")
     assert skips == 199
-    assert await waiting(broker, dead("rule-engine.events")) == 0
-
-
-async def received(broker: Broker, queue: str) -> list[Automation]:
-    """The first message, whenever it comes, and those that are there with it."""
-    channel = await broker.channel(prefetch=10)
-    arrived: asyncio.Queue[bytes] = asyncio.Queue()
-
-    async def take(delivered: object) -> None:
-        await arrived.put(delivered.body)  # type: ignore[attr-defined]  # aiormq's DeliveredMessage
-
-    await channel.basic_consume(broker.prefix + queue, take, no_ack=True)
-    bodies = [await arrived.get()]
-    while not arrived.empty():
-        bodies.append(arrived.get_nowait())
-    return [Automation.model_validate_json(body) for body in bodies]
-
-
-async def waiting(broker: Broker, queue: str) -> int:
-    channel = await broker.channel(prefetch=1)
-    declared = await channel.queue_declare(broker.prefix + queue, passive=True)
-    return declared.message_count or 0
+    assert await depth(broker, dead("rule-engine.events")) == 0

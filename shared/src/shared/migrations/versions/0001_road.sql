@@ -43,7 +43,7 @@ BEGIN
                 id uuid PRIMARY KEY,
                 type text NOT NULL,
                 actor text NOT NULL,
-                answer jsonb,
+                answer json,             -- as text, so that the second answer equals the first; a string if sealed
                 seen_at timestamptz NOT NULL
             );
             CREATE INDEX ON %1$I.commands_seen (seen_at);
