@@ -45,7 +45,7 @@ async def test_a_key_may_do_what_its_scopes_say(
     api: ApiClient, pool: asyncpg.Pool, scopes: list[str], method: str, path: str, status: int
 ) -> None:
     key = await key_with(pool, api, *scopes)
-    body = None if method == "GET" else {}
+    body: dict[str, object] | None = None if method == "GET" else {}
 
     answer = await api.request(method, BASE + path, key=key, json=body)
 

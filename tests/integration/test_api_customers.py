@@ -67,7 +67,8 @@ async def insert(pool: asyncpg.Pool, store_id: UUID, hashed: str = HASH, **chang
 
 def exact(text: str) -> dict[str, Any]:
     """With numbers as they are written."""
-    return json.loads(text, parse_float=str)
+    read: dict[str, Any] = json.loads(text, parse_float=str)
+    return read
 
 
 async def test_a_customer_is_the_seed_s_sample_field_by_field_and_type_by_type(

@@ -29,7 +29,7 @@ async def insert(pool: asyncpg.Pool, table: str, **row: Any) -> None:
 
 
 async def insert_endpoint(pool: asyncpg.Pool, vault: Vault, store_id: UUID, **changes: Any) -> UUID:
-    row = {
+    row: dict[str, Any] = {
         "id": uuid7(),
         "store_id": store_id,
         "url": "https://crm.example/hook",
@@ -46,12 +46,12 @@ async def insert_endpoint(pool: asyncpg.Pool, vault: Vault, store_id: UUID, **ch
         "updated_at": NOW,
     } | changes
     await insert(pool, "dispatcher.endpoints", **row)
-    return row["id"]
+    return UUID(str(row["id"]))
 
 
 async def insert_delivery(pool: asyncpg.Pool, store_id: UUID, **changes: Any) -> UUID:
     await Partitions("dispatcher.deliveries").cover(pool, [NOW])
-    row = {
+    row: dict[str, Any] = {
         "recorded_at": NOW,
         "id": uuid7(),
         "store_id": store_id,
@@ -71,11 +71,11 @@ async def insert_delivery(pool: asyncpg.Pool, store_id: UUID, **changes: Any) ->
         "finished_at": NOW + timedelta(seconds=1),
     } | changes
     await insert(pool, "dispatcher.deliveries", **row)
-    return row["id"]
+    return UUID(str(row["id"]))
 
 
 async def insert_rule(pool: asyncpg.Pool, store_id: UUID, **changes: Any) -> UUID:
-    row = {
+    row: dict[str, Any] = {
         "id": uuid7(),
         "store_id": store_id,
         "version": 1,
@@ -91,7 +91,7 @@ async def insert_rule(pool: asyncpg.Pool, store_id: UUID, **changes: Any) -> UUI
         "updated_at": NOW,
     } | changes
     await insert(pool, "rule_engine.rules", **row)
-    return row["id"]
+    return UUID(str(row["id"]))
 
 
 async def test_an_endpoint_is_shown_without_its_secrets(api: ApiClient, pool: asyncpg.Pool, vault: Vault) -> None:

@@ -11,7 +11,7 @@ from cli.verification import Verdict, verify
 from dispatcher import store
 from dispatcher.settings import DispatcherSettings
 from shared.broker import Broker
-from shared.events import Event
+from shared.events import Event, EventType
 from shared.ids import derived, uuid7
 from shared.secrets import Vault
 from support import dispatcher_shop
@@ -92,7 +92,13 @@ async def test_an_endpoint_gets_the_events_it_subscribed_to(
     await shop.endpoint("/defaults", events=[])
     await shop.endpoint("/allowlist", events=["customer_allowlisted"])
     await shop.endpoint("/off", enabled=False)
-    kinds = ("order_placed", "customer_unblocked", "customer_allowlisted", "high_risk_order", "checkout_blocked")
+    kinds: tuple[EventType, ...] = (
+        "order_placed",
+        "customer_unblocked",
+        "customer_allowlisted",
+        "high_risk_order",
+        "checkout_blocked",
+    )
     async with dispatching(settings):
         await publish(broker, *(event(shop.id, kind) for kind in kinds))
         received = [await receiver.next() for _ in range(3)]
@@ -266,7 +272,7 @@ async def test_stopping_finishes_what_is_in_flight_and_releases_the_rest(
         await receiver.next()
 
         async def all_inserted() -> bool:
-            return await shop.pool.fetchval("SELECT count(*) = 6 FROM dispatcher.deliveries")
+            return bool(await shop.pool.fetchval("SELECT count(*) = 6 FROM dispatcher.deliveries"))
 
         await eventually(all_inserted)
         asyncio.get_running_loop().call_later(0.2, may_answer.set)

@@ -30,7 +30,8 @@ async def test_a_newer_schema_is_accepted_because_migrations_go_first(pool: asyn
 
 async def test_two_migrations_at_once_take_turns_and_the_second_finds_nothing_to_do(database_url: str) -> None:
     await _empty(database_url)
-    assert await asyncio.gather(_migrate(database_url), _migrate(database_url)) == [0, 0]
+    codes = await asyncio.gather(_migrate(database_url), _migrate(database_url))
+    assert set(codes) == {0}
     connection = await asyncpg.connect(database_url)
     assert await connection.fetchval("SELECT version_num FROM alembic_version") == HEAD
     await connection.close()

@@ -7,6 +7,7 @@ import time
 
 import aiohttp
 import pytest
+
 from cli.listen import COLUMNS, line
 from cli.receiver import Receiver
 from cli.verification import Verdict
@@ -128,7 +129,8 @@ async def test_a_delivery_is_one_line_of_at_most_80_printable_columns():
     async with Receiver(secret=SECRET) as receiver:
         await post(receiver, "/hooks", payload(), **{"X-TrustLens-Event": "customer_allowlist_removed"})
         await post(receiver, "/hooks/500")
-        await post(receiver, "/hooks", **{"X-TrustLens-Signature": "sha256=no", "X-TrustLens-Event": "\x9b31mred" * 20})
+        wrong = {"X-TrustLens-Signature": "sha256=no", "X-TrustLens-Event": "\x9b31mred" * 20}
+        await post(receiver, "/hooks", None, **wrong)
         verified, failed, refused = map(line, receiver.received)
     assert verified.split(maxsplit=1)[1] == f"customer_allowlist_removed {HASH[:12]} 34 risk      0f8b6c2e verified"
     assert failed.endswith("ok, 500")

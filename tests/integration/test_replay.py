@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 from aiohttp import web
+
 from cli.order_lines import OrderFile, OrderLine
 from cli.posting import Posted, Poster, Result, Target, UnavailableError, patient_wait
 from cli.replay import Bookmark, Run, bookmark, ingest_url, replay

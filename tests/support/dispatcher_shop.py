@@ -58,9 +58,10 @@ class Shop:
         )
 
     async def attempts(self, delivery_id: UUID) -> list[asyncpg.Record]:
-        return await self.pool.fetch(
+        rows: list[asyncpg.Record] = await self.pool.fetch(
             "SELECT * FROM dispatcher.attempts WHERE delivery_id = $1 ORDER BY number", delivery_id
         )
+        return rows
 
     async def idle(self) -> None:
         """Once no delivery is unfinished."""

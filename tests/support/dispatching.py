@@ -144,13 +144,13 @@ async def dispatching(settings: DispatcherSettings) -> AsyncIterator[None]:
 
 def local_settings(**urls: str) -> DispatcherSettings:
     """For receivers on this machine, without the waits."""
-    return DispatcherSettings(
-        retry_delays="0.05,0.05,0.05",
-        allow_http=True,
-        allowed_targets="127.0.0.0/8",
-        poll_seconds=0.02,
-        **urls,
-    )
+    values = {
+        "retry_delays": "0.05,0.05,0.05",
+        "allow_http": True,
+        "allowed_targets": "127.0.0.0/8",
+        "poll_seconds": 0.02,
+    }
+    return DispatcherSettings.model_validate(values | urls)
 
 
 async def publish(broker: Broker, *messages: Event | Automation) -> None:

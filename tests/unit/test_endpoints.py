@@ -1,6 +1,7 @@
 """What a store owner may ask for."""
 
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -12,18 +13,18 @@ from shared.targets import Reach
 URL = "https://receiver.example/hook"
 
 
-def asked(reach: Reach | None = None, **fields: object) -> NewEndpoint:
+def asked(reach: Reach | None = None, **fields: Any) -> NewEndpoint:
     return NewEndpoint.model_validate({"url": URL, **fields}, context=reach)
 
 
-def wrong(reach: Reach | None = None, **fields: object) -> dict[str, str]:
+def wrong(reach: Reach | None = None, **fields: Any) -> dict[str, str]:
     with pytest.raises(ValidationError) as caught:
         asked(reach, **fields)
     return mistakes(caught.value)
 
 
 @pytest.mark.parametrize("fields", [{}, {"events": []}])
-def test_without_events_it_gets_the_four_defaults(fields: dict[str, object]) -> None:
+def test_without_events_it_gets_the_four_defaults(fields: dict[str, Any]) -> None:
     assert asked(**fields).events == list(DEFAULT_EVENTS)
     assert DEFAULT_EVENTS == ("score_updated", "customer_blocked", "checkout_blocked", "high_risk_order")
 
@@ -113,5 +114,5 @@ def test_an_authorization_header_may_be_sent() -> None:
         ("nonsense", 1),
     ],
 )
-def test_what_there_is_not_is_refused_by_name(field: str, value: object) -> None:
+def test_what_there_is_not_is_refused_by_name(field: str, value: Any) -> None:
     assert set(wrong(**{field: value})) == {field}

@@ -225,7 +225,7 @@ def test_only_an_unlabelled_form_with_a_webhook_s_number_is_a_ping() -> None:
 
 
 def test_deliveries_differ_by_store_source_webhook_delivery_and_body() -> None:
-    given = {"source": "s", "webhook_id": "7", "delivery_id": "d", "raw": b"{}"}
+    given: dict[str, Any] = {"source": "s", "webhook_id": "7", "delivery_id": "d", "raw": b"{}"}
     variants = [given | {name: value} for name, value in (("source", "t"), ("webhook_id", ""), ("raw", b"{ }"))]
     digests = {
         woocommerce.digest(STORE, **given),
