@@ -66,15 +66,27 @@ async def in_wordpress_words(
     try:
         return await handler(request)
     except ApiError as error:
-        return response(error)
+        return _refused(request, error)
     except BadBodyError as error:
-        return response(invalid(error.params))
+        return _refused(request, invalid(error.params))
     except web.RequestPayloadError:
-        return response(invalid({"body": "could not be read as its headers describe it"}))
+        return _refused(request, invalid({"body": "could not be read as its headers describe it"}))
     except web.HTTPException as error:
         return _http(error)
     except Exception as error:  # noqa: BLE001  # the last resort: the caller gets an id, the log the place
         return _unexpected(request, error)
+
+
+def _route(request: web.Request) -> str | None:
+    """The path with its variables' names: the path itself may hold an e-mail."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else None
+
+
+def _refused(request: web.Request, error: ApiError) -> web.Response:
+    # Without the fields' names: of those we do not know, the caller made them up.
+    log.info("api.refused", route=_route(request), method=request.method, status=error.status, code=error.code)
+    return response(error)
 
 
 def _http(error: web.HTTPException) -> web.Response:
@@ -87,16 +99,14 @@ def _http(error: web.HTTPException) -> web.Response:
 
 
 def _unexpected(request: web.Request, error: Exception) -> web.Response:
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource else None  # the path itself may hold an e-mail
     if is_transient(error):
-        log.warning("api.unavailable", route=route, error=type(error).__name__)
+        log.warning("api.unavailable", route=_route(request), error=type(error).__name__)
         return response(unavailable())
     error_id = str(uuid7())
     # Frames without the error's text: it may repeat a value, and values may be personal.
     log.error(
         "api.failed",
-        route=route,
+        route=_route(request),
         method=request.method,
         error_id=error_id,
         error=type(error).__name__,
