@@ -25,6 +25,8 @@ MAX_DEPTH = 5
 MAX_LEAVES = 50
 MAX_TEXT = 500
 MAX_LIST = 500
+SHOWN_ITEMS = 5
+SHOWN_TEXT = 100
 
 Scalar = bool | int | Decimal | str
 Value = Scalar | tuple[str, ...]
@@ -192,8 +194,12 @@ _OPERATORS: dict[str, Callable[[object, object], bool]] = {
 }
 
 
-def _show(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _show(value: Scalar | tuple[Scalar, ...]) -> str:
+    """In short: the reason is stored with every event."""
+    if not isinstance(value, tuple):
+        return str(value).lower() if isinstance(value, bool) else str(value)[:SHOWN_TEXT]
+    shown = ", ".join(_show(item) for item in value[:SHOWN_ITEMS])
+    return f"{shown} and {len(value) - SHOWN_ITEMS} more" if len(value) > SHOWN_ITEMS else shown
 
 
 def too_large(condition: Condition | None) -> str | None:

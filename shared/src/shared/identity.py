@@ -17,7 +17,7 @@ def normalise_email(raw: str) -> str:
     """
     address = raw.strip().lower()
     local, at, domain = address.rpartition("@")
-    if not (local and at and domain) or any(c.isspace() or not c.isprintable() for c in address):
+    if not (local and at and domain) or "@" in local or any(c.isspace() or not c.isprintable() for c in address):
         raise ValueError("is not an e-mail address")
     normal = f"{local}@{_ascii_domain(domain)}"
     if len(normal) > MAX_EMAIL:
