@@ -13,11 +13,12 @@ def normalise_email(raw: str) -> str:
     """The address as it is hashed: stripped, lower case, the domain in IDNA form.
 
     Raises:
-        ValueError: it is no address: no single local part and domain, blanks inside, or too long.
+        ValueError: it is no address: no local part or no domain, blanks inside, or too long. Two @ are what some
+            shops really have: still one person each.
     """
     address = raw.strip().lower()
     local, at, domain = address.rpartition("@")
-    if not (local and at and domain) or "@" in local or any(c.isspace() or not c.isprintable() for c in address):
+    if not (local and at and domain) or any(c.isspace() or not c.isprintable() for c in address):
         raise ValueError("is not an e-mail address")
     normal = f"{local}@{_ascii_domain(domain)}"
     if len(normal) > MAX_EMAIL:
