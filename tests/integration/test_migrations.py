@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -45,10 +46,8 @@ async def _migrate(database_url: str) -> int:
 
 async def _empty(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
-    schemas = "api, scorer, rule_engine, dispatcher"
-    await connection.execute(
-        f"DROP SCHEMA {schemas} CASCADE; DROP TABLE alembic_version; DROP FUNCTION trustlens_make_partition"
-    )
+    schemas, functions = "api, scorer, rule_engine, dispatcher", "trustlens_make_partition, trustlens_drop_partitions"
+    await connection.execute(f"DROP SCHEMA {schemas} CASCADE; DROP TABLE alembic_version; DROP FUNCTION {functions}")
     await connection.close()
 
 
@@ -57,3 +56,16 @@ async def test_a_partition_is_made_once_by_whoever_comes_first(pool: asyncpg.Poo
     await asyncio.gather(*(db.Partitions("scorer.events").cover_ahead(pool, now) for _ in range(4)))
     made = await pool.fetchval("SELECT count(*) FROM pg_inherits WHERE inhparent = 'scorer.events'::regclass")
     assert made == 5
+
+
+async def test_retention_drops_the_partitions_whose_rows_are_all_older(pool: asyncpg.Pool) -> None:
+    now = await pool.fetchval("SELECT now()")
+    partitions = db.Partitions("scorer.events")
+    await partitions.cover(pool, [now - timedelta(weeks=n) for n in range(5)])
+    await db.drop_partitions(pool, "scorer.events", db.week_of(now) - timedelta(weeks=1))
+    rows = await pool.fetch(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'scorer.events'::regclass ORDER BY 1"
+    )
+    kept = [row["name"] for row in rows]
+    weeks = [db.week_of(now) - timedelta(weeks=n) for n in (1, 0)]
+    assert kept == [f"scorer.events_{week:%Gw%V}" for week in weeks]

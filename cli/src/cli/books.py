@@ -1,5 +1,6 @@
 """`trustlens books`: what was accepted, what became of it, and whether the two sides agree.
 
+Events and firings are looked at for the last seven days, which every service keeps at least.
 Meant for an idle system: while work is under way the queues and outboxes hold the difference, and are shown.
 """
 
@@ -128,7 +129,7 @@ _NONE = (
         "events without their delivery",
         """
         SELECT count(*) FROM dispatcher.endpoints n JOIN scorer.events e ON e.store_id = n.store_id
-        AND e.type = ANY (n.events) AND e.recorded_at > n.updated_at
+        AND e.type = ANY (n.events) AND e.recorded_at > greatest(n.updated_at, now() - interval '7 days')
         LEFT JOIN dispatcher.deliveries d ON d.recorded_at = e.recorded_at AND d.source_id = e.id
         AND d.endpoint_id = n.id WHERE n.enabled AND d.id IS NULL
         """,
@@ -141,6 +142,7 @@ _NONE = (
         LEFT JOIN dispatcher.deliveries d ON d.recorded_at = f.recorded_at AND d.rule_id = f.rule_id
         AND d.source_id = (a.action ->> 'id')::uuid
         WHERE a.action ->> 'type' = 'send_webhook' AND d.id IS NULL
+        AND f.recorded_at > now() - interval '7 days'
         """,
         "the dispatcher has not made them",
     ),

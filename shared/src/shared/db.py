@@ -109,6 +109,11 @@ class Partitions:
         await self.cover(pool, (now + timedelta(weeks=n) for n in range(self.AHEAD // timedelta(weeks=1) + 1)))
 
 
+async def drop_partitions(pool: "asyncpg.Pool", table: str, before: datetime) -> None:
+    """Retention: drop a table's partitions whose rows are all older."""
+    await pool.execute("SELECT trustlens_drop_partitions($1, $2)", table, before)
+
+
 def week_of(at: datetime) -> datetime:
     """Monday 00:00 UTC of the week that a time lies in."""
     day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

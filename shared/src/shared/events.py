@@ -54,7 +54,7 @@ class Wire(BaseModel):
 class Cause(Wire):
     """What made an event happen: a fact, a command, a rule. Depth counts rules in the chain."""
 
-    kind: Literal["fact", "command", "rule", "sweep"]
+    kind: str
     id: UUID
     depth: int = 0
 
@@ -149,7 +149,8 @@ class Event(Wire):
     """Something that became true of a customer, committed by the scorer."""
 
     id: UUID
-    type: EventType
+    type: str
+    """An EventType; on the wire any text, so that a service passes over the events of a newer scorer."""
     store_id: UUID
     occurred_at: datetime
     """When it happened in the store."""

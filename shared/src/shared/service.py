@@ -2,22 +2,34 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import structlog
+import uvloop
 from aiohttp import web
 
 from shared import db, health
+from shared import log as logs
 from shared.broker import Broker
+from shared.consumer import Consumer, Message
 from shared.outbox import Outbox
 from shared.pause import pause
 from shared.secrets import Vault
-from shared.settings import Settings
+from shared.settings import Settings, load
 
 log = structlog.get_logger()
+
+S = TypeVar("S", bound=Settings)
+T = TypeVar("T")
+
+COMMAND_DAYS = 30
+"""How long a repeated command gets its first answer."""
+SUSPECT_DAYS = 7
+"""How long a message's unfinished tries are remembered."""
 
 
 @dataclass(slots=True)
@@ -25,6 +37,7 @@ class Service:
     """What every service has. `work` ends by itself after `stop`; `plumbing` outlives it and is cancelled."""
 
     name: str
+    schema: str
     settings: Settings
     pool: db.Pool
     broker: Broker
@@ -42,6 +55,35 @@ class Service:
     def plumbing(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
         """A long task that the work needs until its end."""
         self._plumbing.add(asyncio.create_task(coroutine, name=name))
+
+    def consume(
+        self, queue: str, parse: Callable[[Message], T], process: Callable[[Sequence[T]], Awaitable[None]]
+    ) -> Coroutine[Any, Any, None]:
+        """A consumer's long task, for `work`."""
+        consumer = Consumer(
+            queue=queue,
+            schema=self.schema,
+            broker=self.broker,
+            pool=self.pool,
+            parse=parse,
+            process=process,
+            batch_size=self.settings.batch_size,
+        )
+        return consumer.run(self.stop)
+
+    async def upkeep(self, partitions: db.Partitions, keep_days: Mapping[str, int]) -> None:
+        """What each service does for its tables now and then: partitions ahead, old rows away."""
+        now = datetime.now(UTC)
+        await partitions.cover_ahead(self.pool, now)
+        for table, days in keep_days.items():
+            await db.drop_partitions(self.pool, table, now - timedelta(days=days))
+        for table, column, days in (
+            ("commands_seen", "seen_at", COMMAND_DAYS),
+            ("suspects", "last_try_at", SUSPECT_DAYS),
+        ):
+            await self.pool.execute(
+                f"DELETE FROM {self.schema}.{table} WHERE {column} < $1", now - timedelta(days=days)
+            )
 
     async def listen(self, app: web.Application) -> None:
         """Serve health and metrics (and whatever `app` has) until the service ends."""
@@ -105,7 +147,7 @@ async def running(name: str, schema: str, settings: Settings, stop: asyncio.Even
         await db.require_schema(pool)
         broker = Broker(settings.amqp_url, service=name, prefix=settings.name_prefix)
         outbox = Outbox(pool, broker, schema)
-        service = Service(name, settings, pool, broker, outbox, vault, stop)
+        service = Service(name, schema, settings, pool, broker, outbox, vault, stop)
         service.plumbing("broker", broker.run())
         service.plumbing("outbox.publisher", outbox.run_publisher())
         service.plumbing("outbox.sweeper", outbox.run_sweeper())
@@ -132,11 +174,20 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]], stop: asy
             return
 
 
-def stop_on_signals(stop: asyncio.Event) -> None:
-    """SIGTERM and SIGINT begin the drain."""
+def main(name: str, kind: type[S], run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """A service's process: settings from the environment, logs, and `run` until SIGTERM or SIGINT."""
+    settings = load(kind)
+    logs.configure(name, level=settings.log_level, form=settings.log_format)
+    log.info("service.starting")
+    uvloop.run(_until_signalled(settings, run))
+
+
+async def _until_signalled(settings: S, run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    await run(settings, stop)
 
 
 def health_app(service: Service) -> web.Application:

@@ -2,22 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 
 import structlog
-import uvloop
 from aiohttp import web
 
 from api.app import PARTITIONED, build, state_of
 from api.ingest.intake import forget_seen
 from api.settings import ApiSettings
-from shared import db, health, log
-from shared.service import every, running, stop_on_signals
-from shared.settings import load
+from shared import db, health
+from shared.service import every, main, running
 
 HOUR = 3600.0
-DAY = 24 * HOUR
 
 
 async def run(
@@ -31,9 +27,6 @@ async def run(
         async def broker_answers() -> bool:
             return service.broker.connected
 
-        async def cover_ahead() -> None:
-            await partitions.cover_ahead(service.pool, datetime.now(UTC))
-
         runner, service.port = await health.serve(
             build(state, broker_answers=broker_answers), settings.host, settings.port
         )
@@ -42,7 +35,8 @@ async def run(
         # The requests in hand end before the intake that they wait for: work before plumbing.
         service.work("http", _until(stop, runner))
         service.plumbing("intake", state.intake.run())
-        service.work("partitions", every(DAY, cover_ahead, stop))
+        keep = {"api.raw_input": settings.raw_input_days}
+        service.work("upkeep", every(HOUR, partial(service.upkeep, partitions, keep), stop))
         service.work("forgetting", every(HOUR, partial(forget_seen, service.pool, settings.input_seen_days), stop))
         await service.until_stopped()
 
@@ -54,18 +48,5 @@ async def _until(stop: asyncio.Event, runner: web.AppRunner) -> None:
         await runner.cleanup()
 
 
-def main() -> None:
-    settings = load(ApiSettings)
-    log.configure("api", level=settings.log_level, form=settings.log_format)
-    structlog.get_logger().info("service.starting")
-    uvloop.run(_with_signals(settings))
-
-
-async def _with_signals(settings: ApiSettings) -> None:
-    stop = asyncio.Event()
-    stop_on_signals(stop)
-    await run(settings, stop)
-
-
 if __name__ == "__main__":
-    main()
+    main("api", ApiSettings, run)

@@ -12,6 +12,8 @@ class ApiSettings(Settings):
     """How long a commit may take before the store is told 503; below the 60 s that WooCommerce waits."""
     memory_seconds: float = Field(default=1, ge=0, le=1)
     """How old a key or a store's secret in memory may be: so long does a revoked key still work."""
+    raw_input_days: int = Field(default=7, ge=1, le=365)
+    """How long requests are kept as they came."""
     input_seen_days: int = Field(default=30, ge=1, le=365)
     """How long a repeated delivery is recognised; the scorer finds later ones unchanged by itself."""
     command_seconds: float = Field(default=5, gt=0, le=60)

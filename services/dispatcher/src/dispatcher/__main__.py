@@ -1,13 +1,7 @@
 """`python -m dispatcher`"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
-
-import structlog
-import uvloop
 
 from dispatcher.attempt import Attempts
 from dispatcher.commands import EndpointCommands
@@ -18,18 +12,14 @@ from dispatcher.send import Sender, open_session
 from dispatcher.settings import DispatcherSettings
 from dispatcher.traffic import Traffic
 from dispatcher.worker import Worker, parse_automation, parse_event
-from shared import log
 from shared.commands import Commands, parse_asked
-from shared.consumer import Consumer, Message
 from shared.db import Partitions
-from shared.service import Service, every, health_app, running, stop_on_signals
-from shared.settings import load
+from shared.service import Service, every, health_app, main, running
 
-DAY = 86400.0
+HOUR = 3600.0
+TABLES = ("dispatcher.bodies", "dispatcher.deliveries", "dispatcher.attempts")
 DRAIN_SHARE = 0.7
 """Of the drain's time, what attempts in flight get; the rest is for recording them."""
-
-T = TypeVar("T")
 
 
 async def run(settings: DispatcherSettings, stop: asyncio.Event) -> None:
@@ -38,9 +28,10 @@ async def run(settings: DispatcherSettings, stop: asyncio.Event) -> None:
         recorder = Recorder(service.pool)
         service.plumbing("recorder", recorder.run())
         attempts = Attempts(sender=Sender(session), recorder=recorder, delays=settings.retry_delays)
-        partitions = Partitions("dispatcher.bodies", "dispatcher.deliveries", "dispatcher.attempts")
+        partitions = Partitions(*TABLES)
         service.work("deliveries", _deliver(service, settings, attempts, recorder, partitions))
-        service.work("upkeep", every(DAY, partial(_upkeep, service, partitions), stop))
+        keep = dict.fromkeys(TABLES, settings.delivery_days)
+        service.work("upkeep", every(HOUR, partial(service.upkeep, partitions, keep), stop))
         await service.listen(health_app(service))
         await service.until_stopped()
 
@@ -70,9 +61,9 @@ async def _deliver(
     owner = _owner(service, settings, attempts, partitions)
     async with asyncio.TaskGroup() as group:
         for consuming in (
-            _consume(service, "dispatcher.events", parse_event, worker.process_events),
-            _consume(service, "dispatcher.automation", parse_automation, worker.process_automations),
-            _consume(service, "dispatcher.commands", parse_asked, owner.process),
+            service.consume("dispatcher.events", parse_event, worker.process_events),
+            service.consume("dispatcher.automation", parse_automation, worker.process_automations),
+            service.consume("dispatcher.commands", parse_asked, owner.process),
         ):
             group.create_task(consuming, name="consumer")
         group.create_task(due.run(stop), name="due")
@@ -99,37 +90,5 @@ def _owner(service: Service, settings: DispatcherSettings, attempts: Attempts, p
     )
 
 
-def _consume(
-    service: Service, queue: str, parse: Callable[[Message], T], process: Callable[[Sequence[T]], Awaitable[None]]
-) -> Coroutine[None, None, None]:
-    consumer = Consumer(
-        queue=queue,
-        schema="dispatcher",
-        broker=service.broker,
-        pool=service.pool,
-        parse=parse,
-        process=process,
-        batch_size=service.settings.batch_size,
-    )
-    return consumer.run(service.stop)
-
-
-async def _upkeep(service: Service, partitions: Partitions) -> None:
-    await partitions.cover_ahead(service.pool, datetime.now(UTC))
-
-
-def main() -> None:
-    settings = load(DispatcherSettings)
-    log.configure("dispatcher", level=settings.log_level, form=settings.log_format)
-    structlog.get_logger().info("service.starting")
-    uvloop.run(_with_signals(settings))
-
-
-async def _with_signals(settings: DispatcherSettings) -> None:
-    stop = asyncio.Event()
-    stop_on_signals(stop)
-    await run(settings, stop)
-
-
 if __name__ == "__main__":
-    main()
+    main("dispatcher", DispatcherSettings, run)

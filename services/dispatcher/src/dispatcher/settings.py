@@ -25,6 +25,9 @@ class DispatcherSettings(ReachSettings):
     expire_seconds: float = Field(default=300, gt=0)
     """Fire-and-log deliveries not started this long after their event are not sent any more."""
 
+    delivery_days: int = Field(default=90, ge=7, le=3650)
+    """How long deliveries, their bodies and attempts are kept: so far back they can be sent again."""
+
     @field_validator("retry_delays", mode="before")
     @classmethod
     def _delays(cls, value: Any) -> Any:

@@ -1,20 +1,13 @@
 """`python -m scorer`"""
 
 import asyncio
-from datetime import UTC, datetime
 from functools import partial
-
-import structlog
-import uvloop
 
 from scorer import commands, store
 from scorer.settings import ScorerSettings
 from scorer.worker import Scorer, parse_fact
-from shared import log
 from shared.commands import Commands, parse_asked
-from shared.consumer import Consumer
-from shared.service import Service, every, health_app, running, stop_on_signals
-from shared.settings import load
+from shared.service import Service, every, health_app, main, running
 
 HOUR = 3600.0
 
@@ -31,48 +24,23 @@ async def run(settings: ScorerSettings, stop: asyncio.Event) -> None:
 
 
 def _consume(service: Service, scorer: Scorer) -> None:
-    for queue in ("scorer.facts", "scorer.backfill"):
-        facts = Consumer(
-            queue=queue,
-            schema="scorer",
-            broker=service.broker,
-            pool=service.pool,
-            parse=parse_fact,
-            process=scorer.process,
-            batch_size=service.settings.batch_size,
-        )
-        service.work(queue, facts.run(service.stop))
-    owner = Commands(outbox=service.outbox, broker=service.broker, schema="scorer", handlers=commands.handlers(scorer))
-    asked = Consumer(
-        queue="scorer.commands",
-        schema="scorer",
+    owner = Commands(
+        outbox=service.outbox,
         broker=service.broker,
-        pool=service.pool,
-        parse=parse_asked,
-        process=owner.process,
-        batch_size=service.settings.batch_size,
+        schema="scorer",
+        handlers=commands.handlers(scorer),
+        vault=service.vault,
     )
-    service.work("scorer.commands", asked.run(service.stop))
+    for queue in ("scorer.facts", "scorer.backfill"):
+        service.work(queue, service.consume(queue, parse_fact, scorer.process))
+    service.work("scorer.commands", service.consume("scorer.commands", parse_asked, owner.process))
 
 
 async def _upkeep(service: Service, scorer: Scorer, settings: ScorerSettings) -> None:
-    await scorer.partitions.cover_ahead(service.pool, datetime.now(UTC))
+    await service.upkeep(scorer.partitions, {"scorer.events": settings.event_days})
     async with service.pool.acquire() as connection:
         await store.forget_outcomes(connection, settings.outcome_days)
 
 
-def main() -> None:
-    settings = load(ScorerSettings)
-    log.configure("scorer", level=settings.log_level, form=settings.log_format)
-    structlog.get_logger().info("service.starting")
-    uvloop.run(_with_signals(settings))
-
-
-async def _with_signals(settings: ScorerSettings) -> None:
-    stop = asyncio.Event()
-    stop_on_signals(stop)
-    await run(settings, stop)
-
-
 if __name__ == "__main__":
-    main()
+    main("scorer", ScorerSettings, run)

@@ -17,6 +17,22 @@ BEGIN
     END IF;
 END $$;
 
+-- Drops the partitions whose rows are all older. Gives way at once to a long reader: there is another day.
+CREATE FUNCTION trustlens_drop_partitions(parent text, before timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    child text;
+BEGIN
+    SET LOCAL lock_timeout = '2s';
+    FOR child IN
+        SELECT c.oid::regclass::text
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = parent::regclass
+          AND substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \(''([^'']+)''\)')::timestamptz <= before
+    LOOP
+        EXECUTE 'DROP TABLE ' || child;
+    END LOOP;
+END $$;
+
 DO $$
 DECLARE
     service text;
