@@ -64,7 +64,8 @@ async def test_retention_drops_the_partitions_whose_rows_are_all_older(pool: asy
     await partitions.cover(pool, [now - timedelta(weeks=n) for n in range(5)])
     await db.drop_partitions(pool, "scorer.events", db.week_of(now) - timedelta(weeks=1))
     rows = await pool.fetch(
-        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'scorer.events'::regclass ORDER BY 1"
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits"
+        " WHERE inhparent = 'scorer.events'::regclass ORDER BY 1"
     )
     kept = [row["name"] for row in rows]
     weeks = [db.week_of(now) - timedelta(weeks=n) for n in (1, 0)]
