@@ -12,10 +12,16 @@ import aio_pika
 import asyncpg
 import pytest
 
+from api.ingest import woocommerce
+from api.ingest.intake import Input, Intake, NotCommittedError
 from api.settings import ApiSettings
 from api.stores import CreatedStore
 from shared import topology
+from shared.broker import Broker
+from shared.db import Partitions
 from shared.events import Fact
+from shared.ids import uuid7
+from shared.outbox import Outbox
 from support.api_client import ApiClient, serving
 from support.cable import cable
 from support.orders import order
@@ -228,3 +234,32 @@ async def test_a_request_in_hand_is_answered_when_the_service_stops(
         assert (await delivering).status == 202
 
     assert await rows(pool) == (1, 1)
+
+
+async def test_no_store_waits_longer_than_the_limit_however_many_wait_for_a_database_that_hangs(
+    pool: asyncpg.Pool,
+) -> None:
+    limit, loop = 0.5, asyncio.get_running_loop()
+    intake = Intake(
+        pool,
+        Outbox(pool, Broker("amqp://nobody", service="api"), "api"),
+        Partitions("api.raw_input"),
+        gather_seconds=0,
+        commit_seconds=limit,
+        batch_size=5,
+    )
+    began = loop.time()
+    async with pool.acquire() as blocker, blocker.transaction():
+        await blocker.execute("LOCK TABLE api.input_seen")
+        running = asyncio.create_task(intake.run())
+        told = await asyncio.gather(*(intake.accept(some_input(n)) for n in range(50)), return_exceptions=True)
+        took = loop.time() - began
+    running.cancel()
+    assert {type(answer) for answer in told} == {NotCommittedError}
+    assert took < 2 * limit  # ten commits of five, one after the other, would take ten times the limit
+
+
+def some_input(number: int) -> Input:
+    order = woocommerce.parse_order(encoded(id=number))
+    fact = Fact(id=uuid7(), type="order", store_id=uuid7(), occurred_at=order.modified_at, data=order)
+    return Input("woocommerce", "order.created", str(number).encode(), b"{}", fact)

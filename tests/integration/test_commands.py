@@ -11,9 +11,10 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+import structlog
 
 from shared.broker import Broker, Outgoing
-from shared.commands import Asked, Asker, Command, Commands, NoAnswerError, invalid, parse_asked
+from shared.commands import BACKGROUND_AT_ONCE, Asked, Asker, Command, Commands, NoAnswerError, invalid, parse_asked
 from shared.consumer import Consumer
 from shared.ids import uuid7
 from shared.outbox import Outbox, Transaction
@@ -31,6 +32,7 @@ class Owner:
 
     def __init__(self, broker: Broker, pool: asyncpg.Pool, vault: Vault | None = None) -> None:
         self.counted: list[int] = []
+        self.waited_for: list[UUID] = []
         self.released = asyncio.Event()
         self._broker = broker
         self._pool = pool
@@ -38,8 +40,13 @@ class Owner:
             outbox=Outbox(pool, broker, "rule_engine"),
             broker=broker,
             schema="rule_engine",
-            handlers={"count": self.count, "refuse": self.refuse},
-            background={"wait": self.wait},
+            handlers={
+                "count": self.count,
+                "refuse": self.refuse,
+                "count_and_cut": self.count_and_cut,
+                "fail": self.fail,
+            },
+            background={"wait": self.wait, "break": self.break_},
             vault=vault,
         )
 
@@ -52,7 +59,19 @@ class Owner:
         await transaction.connection.execute("CREATE TABLE must_not_be ()")
         raise invalid({"url": "must begin with https://"})
 
-    async def wait(self, _: Command) -> Any:
+    async def count_and_cut(self, transaction: Transaction, command: Command) -> Any:
+        """Does its work, and loses the connection that its answer should go by."""
+        await self._broker.close()
+        return await self.count(transaction, command)
+
+    async def fail(self, _: Transaction, command: Command) -> Any:
+        raise KeyError(command.data["email"])
+
+    async def break_(self, command: Command) -> Any:
+        raise KeyError(command.data["email"])
+
+    async def wait(self, command: Command) -> Any:
+        self.waited_for.append(command.id)
         await self.released.wait()
         return "waited"
 
@@ -181,3 +200,50 @@ async def test_an_asker_asks_again_after_its_connection_broke(owner: Owner, brok
         await broker.close()
         answer = await asker.ask(QUEUE, "count", store_id=STORE, actor="test", data={"n": 2}, within=LONG)
     assert answer.body["n"] == len(owner.counted) == 2
+
+
+async def test_an_answer_lost_on_its_way_is_asked_for_again_and_nothing_is_done_twice(
+    owner: Owner, broker: Broker
+) -> None:
+    async with owner.running():
+        data = {"n": 1}
+        answer = await Asker(broker).ask(QUEUE, "count_and_cut", store_id=STORE, actor="test", data=data, within=LONG)
+    assert answer.body["n"] == len(owner.counted) == 1
+
+
+async def test_a_background_command_whose_batch_is_tried_again_is_begun_once(owner: Owner) -> None:
+    asked = Asked(command(kind="wait"), None, None)
+    for _ in range(3):
+        await owner.commands.process([asked])
+    owner.released.set()
+    await owner.commands.finished()
+    assert owner.waited_for == [asked.command.id]
+
+
+async def test_a_background_command_that_got_its_turn_too_late_is_not_executed(owner: Owner) -> None:
+    waiting = [Asked(command(kind="wait"), None, None) for _ in range(BACKGROUND_AT_ONCE)]
+    soon = datetime.now(UTC) + timedelta(seconds=0.2)
+    late = command(kind="wait").model_copy(update={"deadline": soon})
+    await owner.commands.process([*waiting, Asked(late, None, None)])
+    while datetime.now(UTC) <= soon:  # noqa: ASYNC110  # a deadline that passes is no event
+        await asyncio.sleep(0)
+    owner.released.set()
+    await owner.commands.finished()
+    assert late.id not in owner.waited_for
+    assert len(owner.waited_for) == BACKGROUND_AT_ONCE
+
+
+@pytest.mark.parametrize("kind", ["fail", "break"])
+async def test_a_mistake_of_the_owner_s_is_answered_and_told_without_values(
+    owner: Owner, broker: Broker, kind: str
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with owner.running():
+            data = {"email": "jane@example.com"}
+            answer = await Asker(broker).ask(QUEUE, kind, store_id=STORE, actor="test", data=data, within=LONG)
+            await owner.commands.finished()
+    assert answer.refusal
+    assert (answer.refusal.status, answer.refusal.code) == (500, "internal_server_error")
+    assert [entry["error"] for entry in logs if entry["event"] == "commands.failed"] == ["KeyError"]
+    assert "jane" not in str(logs)
+    assert await depth(broker, dead(QUEUE)) == 0

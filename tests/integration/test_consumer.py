@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
+from cryptography.fernet import Fernet
 
 from integration.conftest import Until
 from shared.broker import Broker
 from shared.consumer import MAX_TRIES, SUSPICIOUS, Consumer, Message
 from shared.db import MeanwhileError
+from shared.secrets import Vault
 from shared.topology import dead
 from support.queues import depth, let_go, put, take, taking
 
@@ -159,6 +161,49 @@ async def test_a_message_that_no_try_alone_ever_finishes_is_poison(broker: Broke
         (buried,) = await take(broker, dead(QUEUE))
     assert (buried.body, buried.headers["x-trustlens-reason"]) == (b"13", "poison")
     assert tries == MAX_TRIES
+
+
+async def test_stopping_in_the_middle_of_a_transient_failure_is_no_try_that_failed(
+    broker: Broker, pool: asyncpg.Pool
+) -> None:
+    async def fail(_: Sequence[int]) -> None:
+        failed.set()
+        raise ConnectionResetError
+
+    async def succeed(_: Sequence[int]) -> None:
+        done.set()
+
+    await put(broker, QUEUE, bodies(7))
+    await let_go(broker, QUEUE, times=SUSPICIOUS, count=1)
+    for _ in range(MAX_TRIES):
+        failed = asyncio.Event()
+        async with consuming(broker, pool, fail):
+            await failed.wait()
+    done = asyncio.Event()
+    async with consuming(broker, pool, succeed):
+        await done.wait()
+    assert await depth(broker, dead(QUEUE)) == 0
+
+
+async def test_a_key_that_is_missing_here_kills_no_message(broker: Broker, pool: asyncpg.Pool) -> None:
+    vault, other = Vault(Fernet.generate_key().decode()), Vault(Fernet.generate_key().decode())
+    opened: list[int] = []
+    failed, done = asyncio.Event(), asyncio.Event()
+
+    async def process(batch: Sequence[int]) -> None:
+        failed.set()
+        (vault if released.is_set() else other).open(vault.seal(b"hash key"))
+        opened.extend(batch)
+        done.set()
+
+    released = asyncio.Event()
+    await put(broker, QUEUE, bodies(1, 2, 3))
+    async with consuming(broker, pool, process):
+        await failed.wait()
+        released.set()  # the operator adds the key
+        await done.wait()
+    assert opened == [1, 2, 3]
+    assert await depth(broker, dead(QUEUE)) == 0
 
 
 async def test_a_deleted_queue_comes_back_with_the_connection_and_consuming_goes_on(

@@ -2,18 +2,22 @@
 
 import asyncio
 import gzip
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from yarl import URL
 
 from dispatcher.classify import Answer
 from dispatcher.send import ANSWER_KEPT, Sender, open_session
@@ -256,3 +260,31 @@ async def test_a_receiver_that_speaks_no_tls_is_a_failure_of_tls(sender: Sender)
         answer = await post(sender, url.replace("http://", "https://"), timeout=1)
     assert answer.phase in {"tls", "connect"}
     assert answer.status_code is None
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_other(looked_up: threading.Event) -> None:
+    def look_up(host: str, port: int, _: int) -> list[tuple[Any, ...]]:
+        if host.startswith("hung"):
+            looked_up.wait()
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    empty = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    async with serving(empty) as url, open_session(LOCAL, look_up) as session:
+        sender, port = Sender(session), URL(url).port
+        hung = [
+            asyncio.create_task(sender.send(f"http://hung{n}.example:{port}/", headers={}, body=b"{}", timeout=60))
+            for n in range(40)
+        ]
+        healthy = await sender.send(f"http://healthy.example:{port}/", headers={}, body=b"{}", timeout=5)
+        assert healthy.status_code == 200
+        looked_up.set()
+        assert {answer.phase for answer in await asyncio.gather(*hung)} == {"dns"}
+
+
+@pytest.fixture
+def looked_up() -> Iterator[threading.Event]:
+    """Set at the end, so that no thread waits for ever."""
+    event = threading.Event()
+    yield event
+    event.set()

@@ -48,6 +48,7 @@ def complaints(findings: Findings) -> list[str]:
         f"{findings.numbers.unfinished} deliveries were not finished in time.": findings.numbers.unfinished,
         f"{deliveries['failed']} deliveries failed.": deliveries["failed"],
         f"{deliveries['exhausted']} deliveries ran out of attempts.": deliveries["exhausted"],
+        f"{deliveries['suppressed']} deliveries were not sent at all.": deliveries["suppressed"],
     }
     return [complaint for complaint, applies in found.items() if applies]
 
@@ -69,7 +70,7 @@ def _overview(findings: Findings) -> Table:
         table.add_row(f"  {event}", f"{number:,}")
     table.add_row("  verified", f"{len(findings.verified_ids):,}")
     table.add_row("  failed", f"{deliveries['failed'] + deliveries['exhausted']:,}")
-    table.add_row("  suppressed", f"{deliveries['suppressed']:,} (equal to the last one, within the burst window)")
+    table.add_row("  suppressed", f"{deliveries['suppressed']:,}")
     table.add_row("order to POST", ", ".join(f"p{percent} {_seconds(latencies, percent)}" for percent in (50, 95, 99)))
     return table
 

@@ -148,13 +148,15 @@ class Broker:
         return isinstance(confirmation, Basic.Ack)
 
     async def reply(self, to: str, correlation_id: str, body: bytes) -> None:
-        """Answer a command. An asker that has gone is logged and dropped."""
+        """Answer a command; an asker that has gone has none.
+
+        Not mandatory: the broker calls every such reply unrouted, also those it delivers (direct reply-to has no
+        queue). An answer that comes too late is logged where it is dropped, by the asker.
+        """
         if self._publishing is None:
             return
         properties = Basic.Properties(correlation_id=correlation_id, content_type="application/json")
         try:
-            await self._publishing.basic_publish(
-                body, routing_key=to, properties=properties, mandatory=True, timeout=CONFIRM_TIMEOUT
-            )
+            await self._publishing.basic_publish(body, routing_key=to, properties=properties, timeout=CONFIRM_TIMEOUT)
         except BROKER_ERRORS as error:
-            log.info("broker.nobody_for_reply", correlation_id=correlation_id, error=type(error).__name__)
+            log.warning("broker.reply_not_sent", correlation_id=correlation_id, error=type(error).__name__)

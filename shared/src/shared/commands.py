@@ -5,6 +5,8 @@ Each command has an id. Its answer is stored in the commit of its effect, so the
 
 import asyncio
 import json
+import traceback
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +21,7 @@ from pydantic_core import from_json, to_json
 
 from shared.broker import BROKER_ERRORS, Broker
 from shared.consumer import Message
+from shared.db import is_transient
 from shared.events import Wire
 from shared.ids import uuid7
 from shared.metrics import COMMANDS
@@ -29,6 +32,8 @@ from shared.secrets import Vault
 log = structlog.get_logger()
 
 DEADLINE = timedelta(seconds=5)
+BEGUN_REMEMBERED = 1000
+"""Background commands that are not begun again when their message is."""
 BACKGROUND_AT_ONCE = 32
 """Commands that wait for the outside (test deliveries) running beside the consumer."""
 REPLY_TO = "amq.rabbitmq.reply-to"
@@ -132,6 +137,7 @@ class Commands:
         self._vault = vault
         self._slots = asyncio.Semaphore(BACKGROUND_AT_ONCE)
         self._running: set[asyncio.Task[None]] = set()
+        self._begun: deque[UUID] = deque(maxlen=BEGUN_REMEMBERED)
 
     async def process(self, batch: Sequence[Asked]) -> None:
         for asked in batch:
@@ -139,23 +145,34 @@ class Commands:
 
     async def _execute(self, asked: Asked) -> None:
         command = asked.command
-        if command.deadline and command.deadline < datetime.now(UTC):
-            COMMANDS.labels(command.type, "too_late").inc()
-        elif command.type in self._background:
-            await self._slots.acquire()
-            task = asyncio.create_task(self._beside(asked), name=f"command {command.type}")
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        if _too_late(command):
+            return
+        if command.type in self._background:
+            self._begin(asked)
         else:
             await self._reply(asked, await self.answer(command))
 
+    def _begin(self, asked: Asked) -> None:
+        """Start a background command, once: its message may come again while, or after, it runs."""
+        if asked.command.id in self._begun:
+            return
+        self._begun.append(asked.command.id)
+        task = asyncio.create_task(self._beside(asked), name=f"command {asked.command.type}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
     async def _beside(self, asked: Asked) -> None:
-        try:
-            await self._reply(asked, Answer(body=await self._background[asked.command.type](asked.command)))
-        except RefusedError as error:
-            await self._reply(asked, Answer(refusal=error.refusal))
-        finally:
-            self._slots.release()
+        command = asked.command
+        async with self._slots:
+            if _too_late(command):  # it had to wait for a slot
+                return
+            try:
+                answer = Answer(body=await self._background[command.type](command))
+            except RefusedError as error:
+                answer = Answer(refusal=error.refusal)
+            except Exception as error:  # noqa: BLE001  # nobody else would see it, and somebody waits for an answer
+                answer = _failed(command, error)
+        await self._reply(asked, answer)
 
     async def finished(self) -> None:
         """Once no background command is running."""
@@ -172,6 +189,11 @@ class Commands:
         except RefusedError as error:
             COMMANDS.labels(command.type, "refused").inc()
             return Answer(refusal=error.refusal)
+        except Exception as error:
+            # Somebody waits for this answer: a dead letter would keep their secrets, and help nobody.
+            if command.deadline is None or is_transient(error):
+                raise
+            return _failed(command, error)
 
     async def _once(self, command: Command, handler: Handler) -> Answer:
         async with self._outbox.transaction() as transaction:
@@ -210,6 +232,27 @@ class Commands:
             await self._broker.reply(asked.reply_to, asked.correlation_id or "", answer.encode())
 
 
+def _too_late(command: Command) -> bool:
+    late = command.deadline is not None and command.deadline < datetime.now(UTC)
+    if late:
+        COMMANDS.labels(command.type, "too_late").inc()
+    return late
+
+
+def _failed(command: Command, error: Exception) -> Answer:
+    """The answer to a command that met a mistake of ours; the log has where, and no values."""
+    COMMANDS.labels(command.type, "failed").inc()
+    log.error(
+        "commands.failed",
+        command=command.type,
+        command_id=str(command.id),
+        error=type(error).__name__,
+        trace="".join(traceback.format_tb(error.__traceback__)),
+    )
+    message = f"An error on our side, logged as {command.id}."
+    return Answer(refusal=Refusal(status=500, code="internal_server_error", message=message))
+
+
 @dataclass(slots=True)
 class Asker:
     """The asking side: publishes a command and waits for the answer, at most until its deadline."""
@@ -239,15 +282,22 @@ class Asker:
         self._waiting[str(command.id)] = answer
         try:
             async with asyncio.timeout(within.total_seconds()):
-                await self._send(queue, command)
-                return await answer
+                return await self._answered(queue, command, answer)
         except TimeoutError:
             raise NoAnswerError(f"{queue} did not answer within {within.total_seconds():.0f} s") from None
         finally:
             del self._waiting[str(command.id)]
 
-    async def _send(self, queue: str, command: Command) -> None:
-        """Publish, reconnecting as often as the caller's deadline allows."""
+    async def _answered(self, queue: str, command: Command, answer: "asyncio.Future[Answer]") -> Answer:
+        """Where the way back breaks, ask again: the same id gets the answer of what was done already."""
+        while True:
+            channel = await self._send(queue, command)
+            await asyncio.wait({answer, channel.closing}, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+
+    async def _send(self, queue: str, command: Command) -> aiormq.abc.AbstractChannel:
+        """Publish, reconnecting as often as the caller's deadline allows; the channel that the answer comes by."""
         while True:
             try:
                 channel = await self._open()
@@ -258,10 +308,11 @@ class Asker:
                         message_id=str(command.id), correlation_id=str(command.id), reply_to=REPLY_TO
                     ),
                 )
-                return
             except BROKER_ERRORS as error:
                 log.warning("commands.not_sent", to=queue, error=type(error).__name__)
                 await asyncio.sleep(0.1)
+            else:
+                return channel
 
     async def _open(self) -> aiormq.abc.AbstractChannel:
         async with self._opening:

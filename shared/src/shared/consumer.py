@@ -140,7 +140,7 @@ class Consumer(Generic[T]):
             if cancelled.is_set():
                 raise ChannelNotFoundEntity(self._queue)  # the broker's own word for it, had we asked now
             arrived.clear()
-            while waiting and not stop.is_set():
+            while waiting and not stop.is_set() and not channel.is_closed:
                 await self._settle_batch(channel, _next_batch(waiting, self._batch_size), stop)
 
     async def _settle_batch(
@@ -161,7 +161,12 @@ class Consumer(Generic[T]):
         suspect = batch[0] if batch[0].deliveries >= SUSPICIOUS else None
         if suspect and await self._tries(suspect, stop) > MAX_TRIES:
             return [Dead("poison", f"left unfinished {MAX_TRIES} times")]
-        outcomes = await self._outcomes_of(batch, stop)
+        try:
+            outcomes = await self._outcomes_of(batch, stop)
+        except _Abandon:
+            if suspect:
+                await self._take_back_try(suspect)
+            raise
         if suspect:
             await self._cleared(suspect, stop)
         return outcomes
@@ -221,6 +226,20 @@ class Consumer(Generic[T]):
                 message.id,
             )
         )
+
+    async def _take_back_try(self, message: Message) -> None:
+        """Stopping is no try that failed. Where Postgres is away it stays counted, as after a crash."""
+        try:
+            async with asyncio.timeout(1):
+                await self._pool.execute(
+                    f"UPDATE {self._schema}.suspects SET tries = tries - 1 WHERE queue = $1 AND message_id = $2",
+                    self._queue,
+                    message.id,
+                )
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.info("consumer.try_counted", queue=self._queue, error=type(error).__name__)
 
     async def _cleared(self, message: Message, stop: asyncio.Event) -> None:
         await self._patiently(

@@ -9,21 +9,17 @@ import structlog
 import tenacity
 
 from shared.migrations import HEAD
+from shared.secrets import NoKeyError
 
 log = structlog.get_logger()
 
 Pool = asyncpg.Pool
 Connection = asyncpg.Connection
 
-_DATA_CLASSES = ("22", "23", "54")
-"""SQLSTATE classes that blame the data: data exception, constraint violation, program limit exceeded."""
-
-COMMAND_TIMEOUT = 60.0
-"""Seconds a statement may take before the connection is given up: Postgres that hangs must not hang us."""
-
-
-class SchemaTooOldError(Exception):
-    """The database lacks migrations that this code needs. Run `trustlens migrate`."""
+_DATA_CLASSES = ("21", "22", "23", "54")
+"""SQLSTATE classes that blame the data: cardinality, data exception, constraint violation, program limit exceeded."""
+_SETTINGS_CLASSES = ("28", "3D")
+"""SQLSTATE classes that no waiting mends: a wrong password, a database that does not exist."""
 
 
 class MeanwhileError(Exception):
@@ -33,25 +29,51 @@ class MeanwhileError(Exception):
     """
 
 
+_TRANSIENT = (
+    MeanwhileError,
+    NoKeyError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+
+COMMAND_TIMEOUT = 60.0
+"""Seconds a statement may take before the connection is given up: Postgres that hangs must not hang us."""
+
+
+class SchemaTooOldError(Exception):
+    """The database lacks migrations that this code needs. Run `trustlens migrate`."""
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same work may succeed later: the infrastructure failed, not the data.
 
-    Codes outside the data classes (a missing table, say) blame a deployment, never a message.
+    Codes outside the data classes (a missing table, say) blame a deployment, never a message; so does a key
+    that is missing from TRUSTLENS_SECRET_KEYS.
     """
     if isinstance(error, asyncpg.PostgresError):
         return not (error.sqlstate or "").startswith(_DATA_CLASSES)
     if isinstance(error, ValueError):  # asyncpg.DataError is a ValueError and an InterfaceError
         return False
-    return isinstance(
-        error, MeanwhileError | asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError
-    )
+    return isinstance(error, _TRANSIENT)
+
+
+def _may_connect_later(error: BaseException) -> bool:
+    mistaken = isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_SETTINGS_CLASSES)
+    return is_transient(error) and not mistaken
+
+
+def _tell_waiting(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("db.waiting", attempt=state.attempt_number, error=type(error).__name__)
 
 
 @tenacity.retry(
-    retry=tenacity.retry_if_exception(is_transient),
+    retry=tenacity.retry_if_exception(_may_connect_later),
     wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=5),
     stop=tenacity.stop_after_delay(120),
-    before_sleep=lambda state: log.warning("db.waiting", attempt=state.attempt_number),
+    before_sleep=_tell_waiting,
     reraise=True,
 )
 async def connect(url: str, *, size: int, application: str) -> "asyncpg.Pool":
@@ -98,8 +120,12 @@ class Partitions:
         self._made: set[datetime] = set()
 
     async def cover(self, connection: "asyncpg.Connection | asyncpg.Pool", times: Iterable[datetime]) -> None:
-        """Make the partitions that rows of these times need, where they are missing."""
-        missing = {week_of(at) for at in times} - self._made
+        """Make the partitions that rows of these times need, where they are missing.
+
+        Only weeks that retention cannot have dropped meanwhile are taken from memory.
+        """
+        this_week = week_of(datetime.now(UTC))
+        missing = {week for week in map(week_of, times) if week < this_week or week not in self._made}
         for week in sorted(missing):
             for table in self._tables:
                 await connection.execute("SELECT trustlens_make_partition($1, $2)", table, week)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
 _OURS = UUID("6f0e6c0a-5d0b-4d5e-9c5e-7b1f0a4f9a10")
@@ -14,6 +15,11 @@ def uuid7() -> UUID:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return UUID(int=value)
+
+
+def time_of(id_: UUID) -> datetime:
+    """When a version 7 UUID was made, to the millisecond."""
+    return datetime.fromtimestamp((id_.int >> 80) / 1000, UTC)
 
 
 def derived(*parts: object) -> UUID:

@@ -5,6 +5,10 @@ import secrets as random
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 
+class NoKeyError(LookupError):
+    """None of our keys opens a secret: a mistake in this process's settings, never the message's fault."""
+
+
 class Vault:
     """Seals and opens secrets. Old keys stay in the list until everything is sealed anew."""
 
@@ -22,12 +26,12 @@ class Vault:
     def open(self, token: bytes) -> bytes:
         """
         Raises:
-            LookupError: none of the keys opens it.
+            NoKeyError: none of the keys opens it.
         """
         try:
             return self._fernet.decrypt(token)
         except InvalidToken:
-            raise LookupError("no key in TRUSTLENS_SECRET_KEYS opens this secret") from None
+            raise NoKeyError("no key in TRUSTLENS_SECRET_KEYS opens this secret") from None
 
 
 def generate(prefix: str = "") -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from api.errors import refused, unavailable
+from api.errors import refused, unanswered
 from api.state import STATE
 from api.stores import Key
 from shared.commands import NoAnswerError
@@ -28,7 +28,7 @@ async def ask(
     """The body of the owner's answer. `at_least`: what the command takes by its nature.
 
     Raises:
-        ApiError: what the owner refused, or 503 after the deadline: then it will not be done any more.
+        ApiError: what the owner refused, or 503 after the deadline: then it will not be begun any more.
     """
     state = request.app[STATE]
     within = at_least + state.command_within
@@ -37,7 +37,7 @@ async def ask(
             owner, command, store_id=key.store_id, actor=f"key:{key.prefix}", data=data, within=within
         )
     except NoAnswerError:
-        raise unavailable() from None
+        raise unanswered() from None
     if answer.refusal:
         raise refused(answer.refusal)
     return answer.body

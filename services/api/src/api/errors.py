@@ -50,6 +50,11 @@ def unavailable() -> ApiError:
     return ApiError(503, "trustlens_unavailable", "Not possible just now; nothing was changed. Try again.")
 
 
+def unanswered() -> ApiError:
+    """The owner of what was to change gave no answer in time."""
+    return ApiError(503, "trustlens_no_answer", "No answer in time. Look whether it was done before you try again.")
+
+
 def response(error: ApiError) -> web.Response:
     data: dict[str, object] = {"status": error.status}
     if error.params:

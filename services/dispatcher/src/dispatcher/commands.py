@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from dispatcher.endpoints import Endpoint, NewEndpoint, endpoint_json
 from dispatcher.fanout import shape_of
 from shared.commands import BackgroundHandler, Command, Handler, RefusedError, parse
 from shared.db import Partitions, Pool, is_transient
-from shared.ids import derived, uuid7
+from shared.ids import derived, time_of, uuid7
 from shared.outbox import Transaction
 from shared.secrets import Vault, generate
 from shared.targets import SHORT_SECRET, Reach
@@ -94,29 +94,31 @@ class EndpointCommands:
         if endpoint is None:
             raise RefusedError(404, "trustlens_webhook_not_found", "There is no such webhook.")
         job = await self._insert_trial(command, endpoint)
+        if job is None:
+            raise RefusedError(409, "trustlens_test_already_sent", "This test was sent before.")
         answer, record = await self._attempts.send(job, endpoint.target)
         await self._attempts.record(record)
         return _test_json(job.delivery, answer)
 
-    async def _insert_trial(self, command: Command, endpoint: Endpoint) -> Job:
-        """The delivery as a row, leased by us: should we die, it is sent like any other."""
-        now = datetime.now(UTC)
-        await self._partitions.cover(self._pool, [now])
-        delivery = _trial_delivery(command, endpoint, now)
+    async def _insert_trial(self, command: Command, endpoint: Endpoint) -> Job | None:
+        """The delivery as a row, leased by us: should we die, it is sent like any other. None: it is there already."""
+        asked_at = time_of(command.id)
+        await self._partitions.cover(self._pool, [asked_at])
+        delivery = _trial_delivery(command, endpoint, asked_at)
         lease, lease_ends = uuid7(), time.monotonic() + self._lease.total_seconds()
         async with self._pool.acquire() as connection, connection.transaction():
             site = (await store.sites(connection, [command.store_id]))[command.store_id]
-            body = webhook.render(webhook.Trial(now), site, include_email=endpoint.include_email)
+            body = webhook.render(webhook.Trial(asked_at), site, include_email=endpoint.include_email)
             await store.insert_bodies(connection, [store.body_of(delivery, body)])
-            await store.insert_deliveries(
+            inserted = await store.insert_deliveries(
                 connection, [delivery], lease=lease, leased=[delivery.id], lease_for=self._lease
             )
-        return Job(delivery, endpoint.target, body, lease, lease_ends)
+        return Job(delivery, endpoint.target, body, lease, lease_ends) if inserted else None
 
 
-def _trial_delivery(command: Command, endpoint: Endpoint, now: datetime) -> Delivery:
+def _trial_delivery(command: Command, endpoint: Endpoint, asked_at: datetime) -> Delivery:
     return Delivery(
-        recorded_at=now,
+        recorded_at=asked_at,
         id=derived(command.id, endpoint.id),
         store_id=command.store_id,
         target_id=endpoint.id,

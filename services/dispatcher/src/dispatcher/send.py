@@ -5,7 +5,8 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,11 @@ ANSWER_READ = 64 * 1024
 """Bytes of an answer that are read, so that its connection can be used again; what is longer is cut off."""
 ANSWER_KEPT = 1024
 """Bytes of it that the delivery log shows."""
+
+
+RESOLVING_AT_ONCE = 128
+"""Threads for looking up names: one whose server does not answer holds its thread for many seconds, and the event
+loop's own few would soon be all held."""
 
 
 class RefusedAddressError(OSError):
@@ -86,11 +92,14 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return kept
 
 
-def open_session(reach: Reach) -> aiohttp.ClientSession:
-    """A session that calls only what `reach` allows, follows nothing, remembers nothing and asks no proxy."""
+def open_session(reach: Reach, look_up: "LookUp | None" = None) -> aiohttp.ClientSession:
+    """A session that calls only what `reach` allows, follows nothing, remembers nothing and asks no proxy.
+
+    `look_up`: names to addresses, as the system's own does; called in a thread.
+    """
     connector = aiohttp.TCPConnector(
         limit=0,  # the lanes limit
-        resolver=_CheckedResolver(reach),
+        resolver=_CheckedResolver(reach, look_up or _look_up),
         ttl_dns_cache=10,
         socket_factory=_checked_sockets(reach),
     )
@@ -109,14 +118,17 @@ def open_session(reach: Reach) -> aiohttp.ClientSession:
 class _CheckedResolver(abc.AbstractResolver):
     """Leaves out the addresses that may not be called: a name may have both kinds."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, look_up: "LookUp") -> None:
         self._reach = reach
-        self._resolver = aiohttp.ThreadedResolver()
+        self._look_up = look_up
+        self._threads = ThreadPoolExecutor(RESOLVING_AT_ONCE, thread_name_prefix="dns")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[abc.ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
+        loop = asyncio.get_running_loop()
+        infos = await loop.run_in_executor(self._threads, self._look_up, host, port, family)
+        found = [_result(host, info) for info in infos]
         reasons = {result["host"]: refused(result["host"], self._reach.allowed) for result in found}
         allowed = [result for result in found if reasons[result["host"]] is None]
         if not allowed:
@@ -125,7 +137,27 @@ class _CheckedResolver(abc.AbstractResolver):
         return allowed
 
     async def close(self) -> None:
-        await self._resolver.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+_Info = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+LookUp = Callable[[str, int, int], Sequence[_Info]]
+
+
+def _look_up(host: str, port: int, family: int) -> Sequence[_Info]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG)
+
+
+def _result(host: str, info: _Info) -> abc.ResolveResult:
+    family, _, proto, _, address = info
+    return {
+        "hostname": host,
+        "host": str(address[0]),
+        "port": int(address[1]),
+        "family": family,
+        "proto": proto,
+        "flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    }
 
 
 def _checked_sockets(reach: Reach) -> Callable[[aiohttp.AddrInfoType], socket.socket]:

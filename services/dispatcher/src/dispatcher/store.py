@@ -13,7 +13,7 @@ from dispatcher.deliveries import Delivery, Step
 from dispatcher.destinations.webhook import Site
 from dispatcher.endpoints import Endpoint, NewEndpoint, Target
 from shared.db import Connection, Pool
-from shared.secrets import Vault
+from shared.secrets import NoKeyError, Vault
 
 _ENDPOINT = (
     "id, store_id, url, description, events, enabled, disabled_reason, delivery, format, include_email, timeout,"
@@ -345,5 +345,5 @@ def _opened(sealed: bytes | None, vault: Vault) -> str | None:
         return None
     try:
         return vault.open(sealed).decode()
-    except LookupError:
+    except NoKeyError:
         return None

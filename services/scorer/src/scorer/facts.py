@@ -13,8 +13,6 @@ from uuid import UUID
 
 from shared.events import EventType, Fact, Order, OrderInfo, Refund
 
-NOT_COUNTED = frozenset({"checkout-draft", "pending", "failed", "cancelled", "trash"})
-"""Statuses of orders that are in no count but cancelled_orders. Unknown statuses count."""
 NOT_PLACED = frozenset({"checkout-draft", "trash"})
 """The shopper has not ordered yet (the block checkout's draft), or nobody can see the order any more."""
 

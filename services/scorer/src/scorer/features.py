@@ -4,9 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
-EVIDENCE = 20
-"""Most ids that a signal names, the latest first. features.sql has the same number."""
-
 
 @dataclass(frozen=True, slots=True)
 class Features:

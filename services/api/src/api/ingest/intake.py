@@ -20,6 +20,10 @@ from shared.topology import FACTS
 log = structlog.get_logger()
 
 
+MAX_WAITING = 2000
+"""Inputs waiting for their commit; one more is told 503 at once. A 4 kB order each, some MB in all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One delivery of a store, checked, with the fact it becomes. The fact's id is the input's."""
@@ -44,6 +48,8 @@ class NotCommittedError(Exception):
 class _Waiting:
     input: Input
     accepted: "asyncio.Future[bool]"
+    deadline: float
+    """By the loop's clock: after it the store is told that nothing is known to be stored."""
 
 
 class Intake:
@@ -75,9 +81,10 @@ class Intake:
         Raises:
             NotCommittedError: the database is away, or this process is ending.
         """
-        if self._closed:
+        if self._closed or len(self._waiting) >= MAX_WAITING:
             raise NotCommittedError
-        waiting = _Waiting(given, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(given, loop.create_future(), loop.time() + self._commit_seconds)
         self._waiting.append(waiting)
         self._arrived.set()
         return await waiting.accepted
@@ -99,7 +106,8 @@ class Intake:
     async def _settle(self, taken: Sequence[_Waiting]) -> None:
         """Tell each of a batch what became of it; one that Postgres cannot store stops no other."""
         try:
-            new = await self._commit([waiting.input for waiting in taken])
+            async with asyncio.timeout_at(taken[0].deadline):  # the first waits longest
+                new = await self._commit([waiting.input for waiting in taken])
         except asyncio.CancelledError:
             _fail(taken, NotCommittedError())
             raise
@@ -125,11 +133,10 @@ class Intake:
         """Store them and what they send in one transaction; the ids of those not seen before."""
         INTAKE_BATCH.observe(len(inputs))
         now = datetime.now(UTC)
-        async with asyncio.timeout(self._commit_seconds):
-            await self._partitions.cover(self._pool, [now])
-            async with self._outbox.transaction() as transaction:
-                new = await _store(transaction.connection, inputs, now)
-                transaction.send(*(_outgoing(given.fact) for given in inputs if given.id in new))
+        await self._partitions.cover(self._pool, [now])
+        async with self._outbox.transaction() as transaction:
+            new = await _store(transaction.connection, inputs, now)
+            transaction.send(*(_outgoing(given.fact) for given in inputs if given.id in new))
         return new
 
 

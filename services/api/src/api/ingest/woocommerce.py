@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -27,9 +27,6 @@ _PING = re.compile(rb"webhook_id=[0-9]{1,20}")
 _AMOUNT = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,20})?")
 _YEARS = range(1990, 2200)
 """Orders are imported from shops older than WooCommerce; beyond this a date is a mistake."""
-
-Header = Literal["Source", "Topic", "Signature", "ID", "Delivery-ID"]
-PREFIX = "X-WC-Webhook-"
 
 
 def is_ping(raw: bytes, content_type: str) -> bool:
