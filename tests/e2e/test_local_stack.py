@@ -263,3 +263,16 @@ def test_a_killed_test_run_leaves_no_server_behind() -> None:
         assert pid is not None
         run.kill()
     wait_until(lambda: birth_of(pid) is None and not folder.path.exists())
+
+
+def test_other_settings_than_those_a_service_runs_with_are_refused_and_nothing_changes(new_stack: NewStack) -> None:
+    stack = new_stack()
+    stack.up()
+    before = stack.folder.stack_env.read_text()
+    other = replace(stack, environ={**stack.environ, "TRUSTLENS_RETRY_DELAYS": "7"})
+    with pytest.raises(StackError, match=r"run with other TRUSTLENS_\* settings: first `trustlens down`"):
+        other.up()
+    assert stack.folder.stack_env.read_text() == before
+    other.down()
+    other.up()
+    assert set(states(other).values()) == {"ready"}

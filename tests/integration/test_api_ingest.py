@@ -26,7 +26,7 @@ from support.api_client import ApiClient, serving
 from support.cable import cable
 from support.orders import order
 
-NO_USE = ("product.updated", "order.deleted", "action.woocommerce_add_to_cart", "new.topic", "")
+NO_USE = ("product.updated", "order.deleted", "action.woocommerce_add_to_cart", "new.topic")
 
 
 def encoded(**changes: Any) -> bytes:

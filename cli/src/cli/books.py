@@ -173,7 +173,7 @@ def command() -> None:
     urls = stack_env.need(env, "TRUSTLENS_DATABASE_URL"), stack_env.need(env, "TRUSTLENS_AMQP_URL")
     try:
         books = asyncio.run(check(*urls, prefix=env.get("TRUSTLENS_NAME_PREFIX", "")))
-    except (OSError, AMQPError, aiormq.exceptions.AMQPError, asyncpg.PostgresError) as error:
+    except (OSError, ValueError, AMQPError, aiormq.exceptions.AMQPError, asyncpg.PostgresError) as error:
         typer.echo(f"The books cannot be read ({type(error).__name__}): start the stack with `trustlens up`.", err=True)
         raise typer.Exit(1) from error
     Console().print(table(books))

@@ -46,7 +46,9 @@ async def run(receiver: Receiver) -> None:
 
 
 def listen(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one and prints it.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any free one and prints it.")
+    ] = 0,
     secret: Annotated[
         str,
         typer.Option(envvar="TRUSTLENS_WEBHOOK_SECRET", help="The endpoint's secret; one is made if none is given."),

@@ -58,4 +58,5 @@ def list_all() -> None:
     table = Table(Column("Id", min_width=36), "Name", "URL", "Created")
     for store in database.run(stores.list_stores, stack_env.read()):
         table.add_row(str(store.id), escape(store.name), escape(store.url), f"{store.created_at:%Y-%m-%d %H:%M}")
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=200)).print(table)

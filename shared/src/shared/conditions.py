@@ -171,7 +171,7 @@ def _leaf(leaf: Leaf, fields: Fields) -> Verdict:
     try:
         holds = _OPERATORS[leaf.operator](actual, leaf.value)
     except TypeError:
-        holds = False
+        return Verdict(holds=False, reason=f"{leaf.field} {_show(actual)} cannot be compared with {_show(leaf.value)}")
     if holds:
         return HOLDS
     return Verdict(holds=False, reason=f"{leaf.field} {leaf.operator} {_show(leaf.value)}: actual {_show(actual)}")

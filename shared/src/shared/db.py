@@ -38,9 +38,6 @@ _TRANSIENT = (
     TimeoutError,
 )
 
-COMMAND_TIMEOUT = 60.0
-"""Seconds a statement may take before the connection is given up: Postgres that hangs must not hang us."""
-
 
 class SchemaTooOldError(Exception):
     """The database lacks migrations that this code needs. Run `trustlens migrate`."""
@@ -76,14 +73,14 @@ def _tell_waiting(state: tenacity.RetryCallState) -> None:
     before_sleep=_tell_waiting,
     reraise=True,
 )
-async def connect(url: str, *, size: int, application: str) -> "asyncpg.Pool":
+async def connect(url: str, *, size: int, application: str, statement_seconds: float = 60) -> "asyncpg.Pool":
     """A pool of at most `size` connections, once the server answers (waits up to two minutes)."""
     return await asyncpg.create_pool(
         url,
         min_size=1,
         max_size=size,
         timeout=10,
-        command_timeout=COMMAND_TIMEOUT,
+        command_timeout=statement_seconds,
         server_settings={"application_name": f"trustlens {application}", "timezone": "UTC"},
     )
 

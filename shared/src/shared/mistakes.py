@@ -13,7 +13,7 @@ def mistakes(error: ValidationError) -> dict[str, str]:
     """Field path to message, without the values given."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
     told = [m for m in found if not (m["type"] == "too_short" and _blames_items(m["loc"], found))]
-    return {_path(m["loc"]): m["msg"] for m in told[:SHOWN]}
+    return {_path(m["loc"]): m["msg"].removeprefix("Value error, ") for m in told[:SHOWN]}
 
 
 def _blames_items(location: tuple[int | str, ...], found: Sequence[ErrorDetails]) -> bool:

@@ -142,7 +142,12 @@ async def running(name: str, schema: str, settings: Settings, stop: asyncio.Even
         SchemaTooOldError: the database lacks migrations this code needs.
     """
     vault = Vault(settings.secret_keys)
-    pool = await db.connect(settings.database_url, size=settings.pool_size, application=name)
+    pool = await db.connect(
+        settings.database_url,
+        size=settings.pool_size,
+        application=name,
+        statement_seconds=settings.statement_seconds,
+    )
     try:
         await db.require_schema(pool)
         broker = Broker(settings.amqp_url, service=name, prefix=settings.name_prefix)

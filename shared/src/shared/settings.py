@@ -12,9 +12,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TRUSTLENS_", frozen=True, extra="ignore")
 
-    database_url: str = Field(min_length=1)
+    database_url: str = Field(pattern=r"^postgres(ql)?://.+")
     """postgresql://user:password@host:port/database"""
-    amqp_url: str = Field(min_length=1)
+    amqp_url: str = Field(pattern=r"^amqps?://.+")
     """amqp://user:password@host:port/vhost"""
     secret_keys: str = Field(min_length=44)
     """Fernet keys, comma-separated, newest first: they encrypt secrets at rest."""
@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     """Address the service's HTTP port listens on."""
     port: int = Field(default=0, ge=0, le=65535)
     """HTTP port: the API itself for the api, health and metrics for the others. 0 = any free one."""
+    statement_seconds: float = Field(default=60, gt=0, le=600)
+    """How long a statement may take before its connection is given up: Postgres that hangs must not hang us."""
     pool_size: int = Field(default=10, ge=2, le=100)
     """Postgres connections per process."""
     drain_seconds: float = Field(default=20, ge=0, le=300)

@@ -1,10 +1,13 @@
 """The four services as processes: what to run, where it listens, whether it is ready."""
 
+import hashlib
 import http.client
+import re
 import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from local_stack.folder import Folder
 from local_stack.ports import require_free
@@ -45,14 +48,29 @@ class ServiceProcess:
     def process(self) -> Process:
         return Process(self.service.name, self.folder)
 
+    @property
+    def _settings_file(self) -> Path:
+        return self.folder.run / f"{self.service.name}.settings"
+
+    def runs_with_others(self, environment: Mapping[str, str]) -> bool:
+        """Whether it runs, and was started with other settings than these."""
+        if self.process.pid() is None or not self._settings_file.exists():
+            return False
+        return self._settings_file.read_text() != _digest(environment)
+
     def launch(self, environment: Mapping[str, str]) -> int:
         """Returns before it is ready, with the size its log had. Starts nothing if it runs already."""
         since = self.process.log_size()
         if self.process.pid() is None:
             require_free(self.folder, self.service.name, self.port)
             command = [sys.executable, "-m", self.service.module]
+            self._settings_file.write_text(_digest(environment))
             self.process.start(command, env={**environment, "TRUSTLENS_PORT": str(self.port)})
         return since
+
+    def forget_settings(self) -> None:
+        """After its end."""
+        self._settings_file.unlink(missing_ok=True)
 
     def wait_ready(self, since: int) -> None:
         self.process.wait_until(self.ready, seconds=READY_SECONDS, since=since)
@@ -66,3 +84,15 @@ class ServiceProcess:
             return False
         finally:
             connection.close()
+
+
+# What stack.env tells others, and no service reads: sourcing it changes nothing.
+_FOR_OTHERS = re.compile(
+    r"TRUSTLENS_(API_KEY|STORE_ID|(WOOCOMMERCE|STRIPE)_SECRET|(API|SCORER|RULE_ENGINE|DISPATCHER)_URL)"
+)
+
+
+def _digest(environment: Mapping[str, str]) -> str:
+    """Of the settings in it; they hold secrets, so only a digest is kept."""
+    own = {n: v for n, v in environment.items() if n.startswith("TRUSTLENS_") and not _FOR_OTHERS.fullmatch(n)}
+    return hashlib.sha256(repr(sorted(own.items())).encode()).hexdigest()

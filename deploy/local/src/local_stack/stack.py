@@ -62,6 +62,7 @@ class Stack:
             StackError: it cannot; what was started so far keeps running, and `down` ends it.
         """
         with self.folder.locked():
+            self._refuse_other_settings()
             self._install(progress)
             with progress("Starting Postgres"):
                 self._launch_rabbitmq()  # its boot takes longest, and nobody needs it yet
@@ -79,6 +80,8 @@ class Stack:
         with self.folder.locked():
             with progress("Stopping the services"):
                 stop_all([service.process for service in self._service_processes], STOP_SIGNALS)
+                for service in self._service_processes:
+                    service.forget_settings()
             with progress("Stopping RabbitMQ"):
                 self.rabbitmq.stop()
             with progress("Stopping Postgres"):
@@ -219,10 +222,28 @@ class Stack:
         if done.returncode != 0:
             raise StackError(f"The database could not be brought up to date:\n{log.last_lines(since)}")
 
+    def _refuse_other_settings(self) -> None:
+        """A running service keeps the settings it was started with: to say nothing would be to lie about them."""
+        others = [p.service.name for p in self._service_processes if p.runs_with_others(self._environment)]
+        if others:
+            raise StackError(
+                f"{', '.join(others)} run with other TRUSTLENS_* settings: first `trustlens down`, then `up`."
+            )
+
     def _start_services(self) -> None:
+        """
+        Raises:
+            StackError: some did not start; it tells of each of them.
+        """
         launched = [(process, process.launch(self._environment)) for process in self._service_processes]
+        faults = []
         for process, since in launched:
-            process.wait_ready(since)
+            try:
+                process.wait_ready(since)
+            except StackError as error:
+                faults.append(str(error))
+        if faults:
+            raise StackError("\n".join(faults))
 
 
 def _url_variable(service: Service) -> str:

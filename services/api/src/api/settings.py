@@ -6,6 +6,8 @@ from shared.settings import Settings
 
 
 class ApiSettings(Settings):
+    statement_seconds: float = Field(default=10, gt=0, le=50)
+    """How long a statement may take before the caller is told 503; below the 60 s that WooCommerce waits."""
     gather_seconds: float = Field(default=0.003, ge=0, le=1)
     """How long the first input waits for others to share its commit with: a store does not notice 3 ms."""
     commit_seconds: float = Field(default=10, gt=0, le=50)

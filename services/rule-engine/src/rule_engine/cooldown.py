@@ -37,7 +37,7 @@ def decide(candidates: Iterable[Candidate], last: Mapping[Key, datetime]) -> Dec
         key, at = key_of(candidate), candidate.event.recorded_at
         before = (now_last.get(key) or last.get(key)) if key else None
         if before and (reason := still_cooling(before, at, candidate.rule.cooldown)):
-            cooling.append(Skipped(candidate.rule, candidate.event, reason))
+            cooling.append(Skipped(candidate.rule, candidate.event, reason, candidate.values))
             continue
         fire.append(candidate)
         if key:

@@ -27,21 +27,25 @@ class Skipped:
     rule: Rule
     event: Event
     reason: str
+    values: Mapping[str, Value | None]
 
 
 def evaluate(rule: Rule, event: Event, fields: Fields) -> Candidate | Skipped:
     """`fields` are the event's."""
+    values = {name: fields.get(name) for name in rule.fields}
     if rule.fault:
-        return Skipped(rule, event, f"the rule is no longer valid: {rule.fault}")
+        return Skipped(rule, event, f"the rule is no longer valid: {rule.fault}", values)
     verdict = check(rule.conditions, fields)
     if not verdict.holds:
-        return Skipped(rule, event, verdict.reason)
+        return Skipped(rule, event, verdict.reason, values)
     if event.cause.depth >= MAX_DEPTH:
-        return Skipped(rule, event, f"depth {event.cause.depth}: rules have triggered one another long enough")
+        return Skipped(rule, event, f"depth {event.cause.depth}: rules have triggered one another long enough", values)
     reason = "the conditions hold" if rule.conditions else "no conditions"
-    return Candidate(rule, event, reason, {name: fields.get(name) for name in rule.fields})
+    return Candidate(rule, event, reason, values)
 
 
 def in_shadow(candidate: Candidate) -> Skipped | None:
     """A candidate that would fire but must not act."""
-    return Skipped(candidate.rule, candidate.event, "shadow") if candidate.rule.mode == "shadow" else None
+    if candidate.rule.mode != "shadow":
+        return None
+    return Skipped(candidate.rule, candidate.event, "shadow", candidate.values)

@@ -128,12 +128,17 @@ def _evaluation_row(evaluation: Evaluation) -> tuple[object, ...]:
         event.customer.email_hash,
         event.type,
         firings.order_id(event),
-        json.dumps([_skip(skipped) for skipped in evaluation.skips]),
+        dumps([_skip(skipped) for skipped in evaluation.skips]),
     )
 
 
 def _skip(skipped: Skipped) -> dict[str, object]:
-    return {"rule_id": str(skipped.rule.id), "rule_version": skipped.rule.version, "reason": skipped.reason}
+    return {
+        "rule_id": str(skipped.rule.id),
+        "rule_version": skipped.rule.version,
+        "reason": skipped.reason,
+        "values": skipped.values,
+    }
 
 
 async def save_firings(connection: Connection, fired: Sequence[Candidate]) -> None:

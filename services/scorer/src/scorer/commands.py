@@ -47,7 +47,7 @@ async def _update(scorer: Scorer, transaction: Transaction, command: Command) ->
 
 
 def switched(change: Rescored, asked: CustomerUpdate, scorer: Scorer, now: datetime) -> Rescored:
-    """The recalculation with the flags that were asked for.
+    """The recalculation with the flags that were asked for; asking for what is already so publishes nothing.
 
     Raises:
         RefusedError: 409, the customer would be both blocked and allowlisted.
@@ -61,7 +61,8 @@ def switched(change: Rescored, asked: CustomerUpdate, scorer: Scorer, now: datet
     _refuse_both(after)
     new = score(change.features, is_allowlisted=after.is_allowlisted, scoring=scorer.scoring, now=now)
     after = replace(after, trust_score=new.value, segment=new.segment)
-    return replace(change, after=after, score=new, reason=asked.reason)
+    moved = (before.is_blocked, before.is_allowlisted) != (after.is_blocked, after.is_allowlisted)
+    return replace(change, after=after, score=new, reason=asked.reason, always=moved)
 
 
 def _refuse_both(after: Customer) -> None:

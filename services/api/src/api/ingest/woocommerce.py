@@ -125,9 +125,11 @@ def _nothing_is(empty: Callable[[], Any]) -> BeforeValidator:
 
 
 def _unique_ids(refunds: "tuple[_WcRefund, ...]") -> "tuple[_WcRefund, ...]":
-    if len({refund.id for refund in refunds}) < len(refunds):
-        raise ValueError("holds the same refund twice")
-    return refunds
+    """The same entry listed twice is one; two that contradict each other cannot both be true."""
+    different = tuple(dict.fromkeys(refunds))
+    if len({refund.id for refund in different}) < len(different):
+        raise ValueError("holds two different refunds with the same id")
+    return different
 
 
 _Id = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=2**63 - 1)]

@@ -28,7 +28,8 @@ async def index(request: web.Request, key: Key) -> web.Response:
 async def lookup(request: web.Request, key: Key) -> web.Response:
     """By plain address, hashed with the store's key."""
     try:
-        email = normalise_email(request.query.getall("email", [""])[-1])
+        # No address has a blank: it was a plus that the caller did not encode.
+        email = normalise_email(request.query.getall("email", [""])[-1].strip().replace(" ", "+"))
     except ValueError as error:
         raise invalid({"email": str(error)}) from None
     secrets = await request.app[STATE].stores.get(key.store_id)

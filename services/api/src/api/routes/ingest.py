@@ -28,7 +28,9 @@ async def from_woocommerce(request: web.Request) -> web.Response:
         return as_json({"status": "pong"})
     if not woocommerce.is_signed(raw, secrets.woocommerce_secret, signature):
         raise ApiError(401, "trustlens_bad_signature", "X-WC-Webhook-Signature does not fit the body and the secret.")
-    topic = request.headers.get("X-WC-Webhook-Topic", "")
+    topic = request.headers.get("X-WC-Webhook-Topic")
+    if not topic:
+        raise BadBodyError({"X-WC-Webhook-Topic": "is missing: a proxy on the way may have dropped it"})
     if topic not in woocommerce.ORDER_TOPICS:
         return as_json({"status": "ignored", "message": "Accepted, but this topic has no effect."})
     return await _accept(request, secrets, topic, raw)

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from api import commands, store
 from api.auth import needs
-from api.errors import ApiError
+from api.errors import ApiError, invalid
 from api.requests import path_uuid, query, read_object
 from api.responses import as_json, as_page
 from api.schemas import DeliveryListing, Endpoint, Listing
@@ -36,6 +36,8 @@ async def show(request: web.Request, key: Key) -> web.Response:
 @needs("write")
 async def test(request: web.Request, key: Key) -> web.Response:
     """One delivery now; whatever the endpoint answers, ours is 200."""
+    if request.can_read_body and (unknown := await read_object(request)):
+        raise invalid(dict.fromkeys(unknown, "is not known here: a test takes no body"))
     endpoint = await _find(request, key)
     timeout = timedelta(seconds=endpoint.timeout)
     asked = {"id": str(endpoint.id)}
