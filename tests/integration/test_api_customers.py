@@ -276,7 +276,7 @@ async def test_when_the_scorer_does_not_answer_in_time_the_caller_hears_503(
     async with serving(api_settings.model_copy(update={"command_seconds": 0.2}), api_store) as api:
         answer = await api.request("PATCH", f"{BASE}/customers/{HASH}", json={"is_blocked": False})
 
-    assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (503, "trustlens_unavailable", "5")
+    assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (503, "trustlens_no_answer", "5")
 
 
 @pytest.mark.parametrize(
@@ -297,3 +297,13 @@ async def test_a_bad_change_is_400_naming_the_field(api: ApiClient, body: dict[s
 
     assert (answer.status, answer.json["code"]) == (400, "rest_invalid_param")
     assert list(answer.json["data"]["params"]) == [field]
+
+
+async def test_a_plus_that_was_not_encoded_finds_its_customer(api: ApiClient, pool: asyncpg.Pool, vault: Vault) -> None:
+    secrets = await find_secrets(pool, vault, api.store.id)
+    assert secrets
+    await insert(pool, api.store.id, email_hash(secrets.hash_key, "jane+shop@example.com"))
+
+    raw, encoded = [await api.get(f"/customers/lookup?email=jane{plus}shop@example.com") for plus in ("+", "%2B")]
+
+    assert (raw.status, encoded.status, raw.text) == (200, 200, encoded.text)

@@ -226,6 +226,8 @@ async def test_blocking_tells_why_once_and_keeps_the_score(
     row = await customer(pool)
     assert (row["is_blocked"], row["block_reason"], row["trust_score"]) == (True, "chargebacks", 50)
     assert await asking.update(email_hash, is_blocked=True) == (200, "")
+    updates = [event for event in await sent(pool) if event.type == "score_updated"]
+    assert len(updates) == 2, "one for the order, one for the block, none for asking what was so already"
     blocked = [event for event in await sent(pool) if event.type == "customer_blocked"]
     assert [event.data.reason for event in blocked] == ["chargebacks"]
     assert (await customer(pool))["block_reason"] == "chargebacks"

@@ -122,7 +122,7 @@ def test_amounts_counts_and_times_come_through_exactly(
         ({"line_items": [{"quantity": 1e9}] * 3}, "line_items"),
         ({"line_items": [{}] * 10_001}, "line_items"),
         ({"refunds": [{"id": n, "total": "-1"} for n in range(1, 1002)]}, "refunds"),
-        ({"refunds": [{"id": 1, "total": "-1"}, {"id": 1, "total": "-1"}]}, "refunds"),
+        ({"refunds": [{"id": 1, "total": "-1"}, {"id": 1, "total": "-2"}]}, "refunds"),
         ({"refunds": [{"id": 1}]}, "refunds.0.total"),
         ({"refunds": [{"id": 1, "total": "--1"}]}, "refunds.0.total"),
         ({"refunds": [{"id": 1, "total": "-1", "reason": "\ud800"}]}, "refunds.0.reason"),
@@ -242,3 +242,8 @@ def test_a_date_with_an_offset_is_the_same_moment() -> None:
     at = datetime(2026, 5, 28, 18, 45, tzinfo=timezone(timedelta(hours=2)))
 
     assert parse(date_modified_gmt=at.isoformat()).modified_at == at
+
+
+def test_a_refund_that_is_listed_twice_is_one() -> None:
+    twice = [{"id": 1, "total": "-1.00"}, {"id": 1, "total": "-1.00"}]
+    assert [refund.id for refund in woocommerce.parse_order(json.dumps(order(refunds=twice)).encode()).refunds] == [1]
