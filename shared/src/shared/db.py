@@ -1,7 +1,7 @@
 """Postgres: the pool, what counts as transient, the schema check, weekly partitions."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -105,6 +105,11 @@ async def answers(pool: "asyncpg.Pool") -> bool:
             return bool(await pool.fetchval("SELECT true"))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
         return False
+
+
+def columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
+    """Rows as one array per column, which is what unnest takes."""
+    return [[row[column] for row in rows] for column in range(width)]
 
 
 class Partitions:

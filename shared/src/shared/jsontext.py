@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 
 _THREE_DECIMALS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})  # ISO 4217, minor unit 3
@@ -11,6 +12,11 @@ def in_currency(amount: Decimal, currency: str) -> Decimal:
     """The amount with two decimals, or the currency's own number where that is more."""
     exponent = Decimal("0.001") if currency.upper() in _THREE_DECIMALS else Decimal("0.01")
     return amount.quantize(exponent, rounding=ROUND_HALF_UP)
+
+
+def api_time(at: datetime) -> str:
+    """A time as the API writes it: `Y-m-d H:i:s`, UTC."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def dumps(value: object) -> str:

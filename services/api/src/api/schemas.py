@@ -1,6 +1,6 @@
 """The shapes of requests and answers. Field order is the order in the answer; dates are `Y-m-d H:i:s`, UTC."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -9,13 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StrictBool, 
 
 from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
 from shared.events import Segment
+from shared.jsontext import api_time
 
-
-def moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-
-Moment = Annotated[datetime, PlainSerializer(moment)]
+Moment = Annotated[datetime, PlainSerializer(api_time)]
 Id = Annotated[UUID, PlainSerializer(str)]
 
 

@@ -23,11 +23,9 @@ from shared.db import Pool
 from shared.events import SEGMENTS
 from shared.ids import derived
 from shared.secrets import Vault
+from shared.targets import MASK
 
 Row = Mapping[str, Any]
-
-MASK = "***"
-"""Stands for a value that is never shown."""
 
 # Customers ----------------------------------------------------------------------------------------------------------
 

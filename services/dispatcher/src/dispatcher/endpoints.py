@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from pydantic_core import PydanticCustomError
 
 from shared.events import WebhookEvent
+from shared.jsontext import api_time
 from shared.targets import MASK, MAX_HEADERS, MAX_URL, Reach, unsendable, unusable
 
 Mode = Literal["fire_and_log", "retry"]
@@ -121,8 +122,3 @@ def endpoint_json(endpoint: Endpoint) -> dict[str, Any]:
         "created_at": api_time(endpoint.created_at),
         "updated_at": api_time(endpoint.updated_at),
     }
-
-
-def api_time(at: datetime) -> str:
-    """`Y-m-d H:i:s`, UTC."""
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -6,7 +6,7 @@ An action is kept in rules.actions as {"type": "send_webhook", "target_id", "url
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.conditions import Condition, fields_named, too_large
 from shared.events import EventType
+from shared.jsontext import api_time
 from shared.mistakes import mistakes
 from shared.targets import MASK, MAX_HEADERS, MAX_URL, Reach, unsendable, unusable
 
@@ -302,10 +303,6 @@ def rule_json(saved: Saved) -> dict[str, Any]:
         "cooldown": asked.cooldown,
         "hourly_limit": asked.hourly_limit,
         "mode": asked.mode,
-        "created_at": _api_time(saved.created_at),
-        "updated_at": _api_time(saved.updated_at),
+        "created_at": api_time(saved.created_at),
+        "updated_at": api_time(saved.updated_at),
     }
-
-
-def _api_time(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")

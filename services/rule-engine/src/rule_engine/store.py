@@ -13,7 +13,7 @@ from rule_engine.cooldown import Key
 from rule_engine.evaluate import Candidate, Skipped
 from rule_engine.firings import Evaluation
 from rule_engine.rules import Rule, Saved, Target, actions_json, conditions_json, stored_rule
-from shared.db import Connection, Pool
+from shared.db import Connection, Pool, columns
 from shared.events import Event
 from shared.jsontext import dumps
 from shared.secrets import Vault
@@ -114,7 +114,7 @@ async def save_evaluations(connection: Connection, evaluations: Sequence[Evaluat
         "INSERT INTO rule_engine.evaluations (recorded_at, event_id, store_id, email_hash, trigger, order_id, skips)"
         " SELECT * FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[],"
         " $7::jsonb[]) ON CONFLICT (recorded_at, event_id) DO NOTHING RETURNING event_id",
-        *_columns(rows, 7),
+        *columns(rows, 7),
     )
     return len(saved)
 
@@ -147,7 +147,7 @@ async def save_firings(connection: Connection, fired: Sequence[Candidate]) -> No
         " trigger, order_id, reason, values, actions)"
         " SELECT * FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::uuid[],"
         " $7::text[], $8::text[], $9::bigint[], $10::text[], $11::jsonb[], $12::jsonb[])",
-        *_columns([_firing_row(candidate) for candidate in fired], 12),
+        *columns([_firing_row(candidate) for candidate in fired], 12),
     )
 
 
@@ -222,8 +222,3 @@ async def raise_revision(connection: Connection, store_id: UUID) -> None:
         " ON CONFLICT (store_id) DO UPDATE SET revision = r.revision + 1",
         store_id,
     )
-
-
-def _columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
-    """Rows as one array per column, which is what unnest takes."""
-    return [[row[column] for row in rows] for column in range(width)]

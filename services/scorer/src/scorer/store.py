@@ -13,7 +13,7 @@ from scorer.customer import Customer, Key
 from scorer.facts import Folded, Incoming, Result, Stored
 from scorer.features import Features
 from scorer.signals import Signal
-from shared.db import Connection
+from shared.db import Connection, columns
 from shared.events import Event
 
 _FEATURES = (Path(__file__).parent / "features.sql").read_text()
@@ -48,7 +48,7 @@ async def orders(connection: Connection, keys: Sequence[OrderKey]) -> dict[Order
         "       AND o.refund_count > 0) AS refund_ids"
         " FROM unnest($1::uuid[], $2::bigint[]) AS k (store_id, order_id)"
         " JOIN scorer.orders o USING (store_id, order_id)",
-        *_columns(keys, 2),
+        *columns(keys, 2),
     )
     return {
         (row["store_id"], row["order_id"]): Stored(
@@ -98,7 +98,7 @@ async def save_orders(connection: Connection, folded: Sequence[tuple[Incoming, F
         " billing_country = EXCLUDED.billing_country, shipping_country = EXCLUDED.shipping_country,"
         " created_at = EXCLUDED.created_at, modified_at = EXCLUDED.modified_at,"
         " refund_count = EXCLUDED.refund_count, digest = EXCLUDED.digest, announced = EXCLUDED.announced",
-        *_columns(rows, 16),
+        *columns(rows, 16),
     )
 
 
@@ -108,7 +108,7 @@ async def save_refunds(connection: Connection, winners: Sequence[Incoming], had_
         await connection.execute(
             "DELETE FROM scorer.refunds r USING unnest($1::uuid[], $2::bigint[]) AS k (store_id, order_id)"
             " WHERE r.store_id = k.store_id AND r.order_id = k.order_id",
-            *_columns(had_refunds, 2),
+            *columns(had_refunds, 2),
         )
     rows = [
         (winner.store_id, winner.order.id, refund.id, refund.amount, refund.reason)
@@ -120,7 +120,7 @@ async def save_refunds(connection: Connection, winners: Sequence[Incoming], had_
             "INSERT INTO scorer.refunds (store_id, order_id, refund_id, amount, reason)"
             " SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::numeric[], $5::text[])"
             " ON CONFLICT (store_id, order_id, refund_id) DO NOTHING",  # the same id twice in one version
-            *_columns(rows, 5),
+            *columns(rows, 5),
         )
 
 
@@ -132,7 +132,7 @@ async def ensure_customers(connection: Connection, customers: Iterable[tuple[UUI
         " SELECT k.store_id, k.email_hash, k.email, k.domain, $5, $5"
         " FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS k (store_id, email_hash, email, domain)"
         " ORDER BY k.email_hash, k.store_id ON CONFLICT DO NOTHING",
-        *_columns(sorted(rows, key=lambda row: (row[1], row[0])), 4),
+        *columns(sorted(rows, key=lambda row: (row[1], row[0])), 4),
         now,
     )
 
@@ -144,7 +144,7 @@ async def lock_customers(connection: Connection, keys: Sequence[Key]) -> dict[Ke
         " c.is_allowlisted, c.tags, c.sequence FROM scorer.customers c"
         " JOIN unnest($1::uuid[], $2::text[]) AS k (store_id, email_hash) USING (store_id, email_hash)"
         " ORDER BY c.email_hash, c.store_id FOR UPDATE OF c",
-        *_columns(keys, 2),
+        *columns(keys, 2),
     )
     found = (Customer(**{**row, "tags": tuple(row["tags"])}) for row in rows)
     return {customer.key: customer for customer in found}
@@ -152,7 +152,7 @@ async def lock_customers(connection: Connection, keys: Sequence[Key]) -> dict[Ke
 
 async def features(connection: Connection, keys: Sequence[Key], now: datetime) -> dict[Key, Features]:
     """Features of all the given customers, also of those without orders."""
-    rows = await connection.fetch(_FEATURES, *_columns(keys, 2), now)
+    rows = await connection.fetch(_FEATURES, *columns(keys, 2), now)
     read = {(row["store_id"], row["email_hash"]): _features(row) for row in rows}
     return {key: read.get(key, Features()) for key in keys}
 
@@ -188,7 +188,7 @@ async def save_customers(connection: Connection, changes: Sequence[tuple[Rescore
         " total_orders, completed_orders, cancelled_orders, total_order_value, total_refunds, total_refund_value,"
         " full_refunds, return_rate, first_completed_at, first_order_at, last_order_at, sequence)"
         " WHERE c.store_id = k.store_id AND c.email_hash = k.email_hash",
-        *_columns(rows, 20),
+        *columns(rows, 20),
         now,
     )
 
@@ -243,7 +243,7 @@ async def save_outcomes(
     await connection.execute(
         "INSERT INTO scorer.input_outcomes (input_id, outcome, reason, at)"
         " SELECT *, $4 FROM unnest($1::uuid[], $2::text[], $3::text[]) ON CONFLICT (input_id) DO NOTHING",
-        *_columns(list(outcomes), 3),
+        *columns(list(outcomes), 3),
         now,
     )
 
@@ -257,7 +257,7 @@ async def mark_rescore(connection: Connection, keys: Sequence[Key], now: datetim
     await connection.execute(
         "INSERT INTO scorer.rescore_due (store_id, email_hash, since)"
         " SELECT *, $3 FROM unnest($1::uuid[], $2::text[]) ON CONFLICT DO NOTHING",
-        *_columns(keys, 2),
+        *columns(keys, 2),
         now,
     )
 
@@ -271,8 +271,3 @@ async def take_rescore_due(connection: Connection, limit: int) -> list[Key]:
         limit,
     )
     return [(row["store_id"], row["email_hash"]) for row in rows]
-
-
-def _columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
-    """Rows as one array per column, which is what unnest takes."""
-    return [[row[column] for row in rows] for column in range(width)]
