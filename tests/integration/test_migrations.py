@@ -70,3 +70,12 @@ async def test_retention_drops_the_partitions_whose_rows_are_all_older(pool: asy
     kept = [row["name"] for row in rows]
     weeks = [db.week_of(now) - timedelta(weeks=n) for n in (1, 0)]
     assert kept == [f"scorer.events_{week:%Gw%V}" for week in weeks]
+
+
+async def test_a_week_that_retention_dropped_is_made_again_for_a_late_message(pool: asyncpg.Pool) -> None:
+    now = await pool.fetchval("SELECT now()")
+    partitions, late = db.Partitions("scorer.events"), now - timedelta(weeks=3)
+    await partitions.cover(pool, [late])
+    await db.drop_partitions(pool, "scorer.events", now - timedelta(weeks=1))
+    await partitions.cover(pool, [late])
+    assert await pool.fetchval("SELECT to_regclass($1) IS NOT NULL", f"scorer.events_{db.week_of(late):%Gw%V}")
