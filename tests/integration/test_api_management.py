@@ -1,6 +1,7 @@
 """Webhooks, deliveries, rules and evaluations: read from the tables of their owners, changed by asking them."""
 
 import json
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -179,21 +180,31 @@ async def test_deliveries_are_listed_newest_first_with_filters(
     ]
 
 
-async def test_a_rule_and_why_it_did_or_did_not_fire(api: ApiClient, pool: asyncpg.Pool) -> None:
+@dataclass(frozen=True)
+class Told:
+    """The ids of a rule that fired for one event, with two actions, and was skipped for another."""
+
+    rule: UUID
+    fired: UUID = field(default_factory=uuid7)
+    skipped: UUID = field(default_factory=uuid7)
+    action: UUID = field(default_factory=uuid7)
+    waiting: UUID = field(default_factory=uuid7)
+
+
+async def tell(pool: asyncpg.Pool, store_id: UUID, told: Told) -> None:
+    """The rows that the rule engine would have written."""
     await Partitions("rule_engine.evaluations", "rule_engine.firings").cover(pool, [NOW])
-    rule_id, fired, skipped, action = await insert_rule(pool, api.store.id), uuid7(), uuid7(), uuid7()
-    waiting = uuid7()
     await insert(
         pool,
         "rule_engine.evaluations",
         recorded_at=NOW,
-        event_id=skipped,
-        store_id=api.store.id,
+        event_id=told.skipped,
+        store_id=store_id,
         email_hash=HASH,
         trigger="segment_changed",
         skips=json.dumps(
             [
-                {"rule_id": str(rule_id), "rule_version": 1, "reason": "new_segment = risk: actual normal"},
+                {"rule_id": str(told.rule), "rule_version": 1, "reason": "new_segment = risk: actual normal"},
                 {"rule_id": str(uuid7()), "rule_version": 3, "reason": "another rule's"},
             ]
         ),
@@ -202,18 +213,26 @@ async def test_a_rule_and_why_it_did_or_did_not_fire(api: ApiClient, pool: async
         pool,
         "rule_engine.firings",
         recorded_at=NOW + timedelta(minutes=1),
-        id=derived(rule_id, fired),
-        event_id=fired,
-        rule_id=rule_id,
+        id=derived(told.rule, told.fired),
+        event_id=told.fired,
+        rule_id=told.rule,
         rule_version=1,
-        store_id=api.store.id,
+        store_id=store_id,
         email_hash=HASH,
         trigger="segment_changed",
         order_id=4821,
         reason="new_segment = risk",
         values=json.dumps({"new_segment": "risk"}),
-        actions=json.dumps([{"type": "send_webhook", "id": str(action)}, {"type": "send_webhook", "id": str(waiting)}]),
+        actions=json.dumps(
+            [{"type": "send_webhook", "id": str(told.action)}, {"type": "send_webhook", "id": str(told.waiting)}]
+        ),
     )
+
+
+async def test_a_rule_and_why_it_did_or_did_not_fire(api: ApiClient, pool: asyncpg.Pool) -> None:
+    told = Told(rule=await insert_rule(pool, api.store.id))
+    rule_id, fired, skipped, action = told.rule, told.fired, told.skipped, told.action
+    await tell(pool, api.store.id, told)
     delivery = await insert_delivery(
         pool,
         api.store.id,

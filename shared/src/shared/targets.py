@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import field_validator
+from pydantic import AfterValidator, Field, StrictStr, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
 from shared.egress import Network, refused
@@ -116,3 +117,22 @@ def _unsendable(name: str, value: str) -> str | None:
     if name.lower() in _RESERVED or name.lower().startswith(_RESERVED_PREFIXES):
         return "is reserved"
     return None if _HEADER_VALUE.fullmatch(value) else "has a value that is not plain ASCII"
+
+
+def _callable_url(url: str, info: ValidationInfo) -> str:
+    reach = info.context if isinstance(info.context, Reach) else Reach()
+    if problem := unusable(url, reach):
+        raise PydanticCustomError("url", "{problem}", {"problem": problem})
+    return url
+
+
+def _sendable_headers(headers: dict[str, str]) -> dict[str, str]:
+    if problem := unsendable(headers):
+        raise PydanticCustomError("headers", "{problem}", {"problem": problem})
+    return headers
+
+
+TargetUrl = Annotated[StrictStr, Field(max_length=MAX_URL), AfterValidator(_callable_url)]
+"""A URL that deliveries can go to, given the Reach in the validation context."""
+TargetHeaders = Annotated[dict[StrictStr, StrictStr], Field(max_length=MAX_HEADERS), AfterValidator(_sendable_headers)]
+"""Custom headers that may be sent."""

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 from pydantic_core import PydanticCustomError
 
 from shared.events import WebhookEvent
 from shared.jsontext import api_time
-from shared.targets import MASK, MAX_HEADERS, MAX_URL, Reach, unsendable, unusable
+from shared.targets import MASK, TargetHeaders, TargetUrl
 
 Mode = Literal["fire_and_log", "retry"]
 
@@ -61,7 +61,7 @@ class NewEndpoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: StrictStr = Field(max_length=MAX_URL)
+    url: TargetUrl
     secret: StrictStr | None = Field(default=None, max_length=1024)
     events: list[StrictStr] = Field(default_factory=list, max_length=len(SUBSCRIBABLE) * 2, validate_default=True)
     description: StrictStr = Field(default="", max_length=500)
@@ -70,16 +70,8 @@ class NewEndpoint(BaseModel):
     format: StrictStr = "trustlens"
     include_email: StrictBool = True
     timeout: StrictInt = Field(default=10, ge=1, le=30)
-    headers: dict[StrictStr, StrictStr] = Field(default_factory=dict, max_length=MAX_HEADERS)
+    headers: TargetHeaders = Field(default_factory=dict)
     filter: None = None
-
-    @field_validator("url")
-    @classmethod
-    def _callable_url(cls, url: str, info: ValidationInfo) -> str:
-        reach = info.context if isinstance(info.context, Reach) else Reach()
-        if problem := unusable(url, reach):
-            raise PydanticCustomError("url", "{problem}", {"problem": problem})
-        return url
 
     @field_validator("events")
     @classmethod
@@ -95,13 +87,6 @@ class NewEndpoint(BaseModel):
         if name != "trustlens":
             raise PydanticCustomError("format", "unknown format: {name}; there is trustlens", {"name": name})
         return name
-
-    @field_validator("headers")
-    @classmethod
-    def _sendable_headers(cls, headers: dict[str, str]) -> dict[str, str]:
-        if problem := unsendable(headers):
-            raise PydanticCustomError("headers", "{problem}", {"problem": problem})
-        return headers
 
 
 def endpoint_json(endpoint: Endpoint) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from pydantic import (
     Tag,
     TypeAdapter,
     ValidationError,
-    ValidationInfo,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -31,7 +30,7 @@ from shared.conditions import Condition, fields_named, too_large
 from shared.events import EventType
 from shared.jsontext import api_time
 from shared.mistakes import mistakes
-from shared.targets import MASK, MAX_HEADERS, MAX_URL, Reach, unsendable, unusable
+from shared.targets import MASK, TargetHeaders, TargetUrl
 
 Mode = Literal["live", "shadow", "off"]
 Trigger = Literal[
@@ -94,26 +93,11 @@ class SendToUrl(_Body):
     """`send_webhook` to a target of the action's own."""
 
     type: Literal["send_webhook"]
-    url: StrictStr = Field(max_length=MAX_URL)
+    url: TargetUrl
     secret: Text | None = Field(default=None, max_length=1024, repr=False)
     """Blank: one is generated, for a rule's webhook is never unsigned."""
-    headers: dict[StrictStr, StrictStr] = Field(default_factory=dict, max_length=MAX_HEADERS, repr=False)
+    headers: TargetHeaders = Field(default_factory=dict, repr=False)
     timeout: StrictInt = Field(default=10, ge=1, le=30)
-
-    @field_validator("url")
-    @classmethod
-    def _callable_url(cls, url: str, info: ValidationInfo) -> str:
-        reach = info.context if isinstance(info.context, Reach) else Reach()
-        if problem := unusable(url, reach):
-            raise PydanticCustomError("url", "{problem}", {"problem": problem})
-        return url
-
-    @field_validator("headers")
-    @classmethod
-    def _sendable_headers(cls, headers: dict[str, str]) -> dict[str, str]:
-        if problem := unsendable(headers):
-            raise PydanticCustomError("headers", "{problem}", {"problem": problem})
-        return headers
 
 
 class SendToEndpoint(_Body):
