@@ -28,6 +28,12 @@ EventType = Literal[
     "order_status_changed",
     "order_refunded",
     "order_cancelled",
+    "chargeback_filed",
+    "chargeback_closed",
+    "linked_accounts_detected",
+    "shipping_anomaly_detected",
+    "card_testing_detected",
+    "customer_erased",
 ]
 WebhookEvent = Literal[
     "score_updated",
@@ -80,6 +86,13 @@ class OrderInfo(Wire):
     shipping_country: str = ""
 
 
+class Coupon(Wire):
+    code: str
+    """Lower case, as WooCommerce compares them."""
+    once: bool = False
+    """The store lets each customer use it once only (usage limit per user = 1)."""
+
+
 class Order(OrderInfo):
     """One version of an order, as the store had it at `modified_at`."""
 
@@ -88,19 +101,129 @@ class Order(OrderInfo):
     email: str | None = None
     """Normalised. None where the store has none: such an order belongs to nobody."""
     refunds: tuple[Refund, ...] = ()
+    coupons: tuple[Coupon, ...] = ()
+    product_ids: tuple[int, ...] = ()
+    """Distinct, rising."""
+    fingerprints: tuple[str, ...] = ()
+    """Distinct, rising; see shared.identity.fingerprint. What they were made of is not on the wire."""
+    payments: tuple[str, ...] = ()
+    """What the payment provider calls this order's payment (charge, payment intent): disputes name it."""
 
     def info(self) -> OrderInfo:
         return OrderInfo.model_construct(**{name: getattr(self, name) for name in OrderInfo.model_fields})
 
 
-class Fact(Wire):
+class DeletedOrder(Wire):
+    """The store deleted it; true until a version of the order that is newer."""
+
+    id: int
+
+
+class ReportedRefund(Refund):
+    """A refund told by itself, by a store whose orders do not list theirs."""
+
+    order_id: int
+
+
+DisputeStatus = Literal["warning", "open", "under_review", "won", "lost"]
+"""`warning` is an inquiry: no money has moved. In the order of a dispute's life."""
+
+
+class Dispute(Wire):
+    """A chargeback as it stood when the fact occurred. Names its order, or at least the payment."""
+
+    id: str
+    order_id: int | None = None
+    payments: tuple[str, ...] = ()
+    """As in Order: the order is found by any of them, also when it arrives later."""
+    amount: Decimal
+    currency: str
+    reason: str = ""
+    status: DisputeStatus
+
+
+class Decline(Wire):
+    """A payment that was declined at the checkout."""
+
+    email: str | None = None
+    """Normalised. Without one it belongs to nobody and is not kept by the scorer."""
+    fingerprints: tuple[str, ...] = ()
+    code: str = ""
+    country: str = ""
+
+
+DenyReason = Literal["customer_blocked", "lockout", "velocity", "freeze", "coupon_abuse"]
+
+
+class CheckoutAttempt(Wire):
+    """A submission of the checkout form, and what the gate answered."""
+
+    email: str | None = None
+    """As in Decline."""
+    fingerprints: tuple[str, ...] = ()
+    amount: Decimal | None = None
+    currency: str = ""
+    decision: Literal["allow", "deny"] = "allow"
+    reason: DenyReason | None = None
+    """Why it was denied; with `allow`, why it would have been."""
+
+
+class Category(Wire):
+    slug: str
+    name: str
+
+
+class Product(Wire):
+    """What the store's catalogue says of a product when the fact occurred."""
+
+    id: int
+    categories: tuple[Category, ...] = ()
+
+
+class _Fact(Wire):
     """Something that happened in a store, accepted by the api. `id` is the accepted input's."""
 
     id: UUID
-    type: Literal["order"]
     store_id: UUID
     occurred_at: datetime
+
+
+class OrderFact(_Fact):
+    type: Literal["order"] = "order"
     data: Order
+
+
+class OrderDeletedFact(_Fact):
+    type: Literal["order_deleted"] = "order_deleted"
+    data: DeletedOrder
+
+
+class RefundFact(_Fact):
+    type: Literal["refund"] = "refund"
+    data: ReportedRefund
+
+
+class DisputeFact(_Fact):
+    type: Literal["dispute"] = "dispute"
+    data: Dispute
+
+
+class DeclineFact(_Fact):
+    type: Literal["decline"] = "decline"
+    data: Decline
+
+
+class CheckoutAttemptFact(_Fact):
+    type: Literal["checkout_attempt"] = "checkout_attempt"
+    data: CheckoutAttempt
+
+
+class ProductFact(_Fact):
+    type: Literal["product"] = "product"
+    data: Product
+
+
+Fact = OrderFact | OrderDeletedFact | RefundFact | DisputeFact | DeclineFact | CheckoutAttemptFact | ProductFact
 
 
 class Snapshot(Wire):
@@ -122,6 +245,13 @@ class Snapshot(Wire):
     return_rate: Decimal = Decimal(0)
     """Percent, one decimal."""
     cancelled_orders: int = 0
+    total_disputes: int = 0
+    disputes_won: int = 0
+    disputes_lost: int = 0
+    total_coupons_used: int = 0
+    first_order_coupons: int = 0
+    coupon_then_refund: int = 0
+    linked_accounts_count: int = 0
     account_age_days: int | None = None
     days_since_last_order: int | None = None
     tags: tuple[str, ...] = ()
@@ -139,6 +269,7 @@ class EventData(Wire):
 
     order: OrderInfo | None = None
     refund: Refund | None = None
+    dispute: Dispute | None = None
     change: Change | None = None
     old_status: str | None = None
     reason: str | None = None
@@ -181,6 +312,8 @@ class ActionRef(Wire):
 class Automation(Wire):
     """One action of a rule that fired. `id` follows from event, rule and position."""
 
+    type: Literal["automation"] = "automation"
+    """Tells it from facts: the scorer reads both from one queue."""
     id: UUID
     store_id: UUID
     occurred_at: datetime

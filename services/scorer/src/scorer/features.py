@@ -1,13 +1,70 @@
-"""A customer in numbers: what the modules decide from. Read by features.sql, changed by nobody."""
+"""A customer in numbers: what the modules decide from. Read by features.sql and links.sql, changed by nobody."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
+from shared.events import DisputeStatus
+from shared.identity import FingerprintKind
+
+
+@dataclass(frozen=True, slots=True)
+class CouponOrder:
+    """A counted order with at least one coupon."""
+
+    order_id: int
+    at: datetime
+    codes: tuple[str, ...]
+    """Lower case."""
+    once: tuple[str, ...] = ()
+    """Those of them that the store lets a customer use once only."""
+    refunded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryOrders:
+    """The counted orders with a product of one category."""
+
+    slug: str
+    name: str
+    orders: int
+    refunded: int
+    """Those with any refund."""
+    refunded_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedWith:
+    """Another customer with at least one fingerprint in common (hubs left out). Whether that links them: `modules`."""
+
+    email_hash: str
+    kinds: tuple[FingerprintKind, ...]
+    """Distinct kinds in common, in the order of FINGERPRINT_KINDS."""
+    crowded: bool = False
+    """Both, and at least one more, first used a fingerprint in common within the same 24 hours."""
+    is_blocked: bool = False
+    own_score: int | None = None
+    """The other's score without what comes from links. None: not scored yet."""
+    first_coupon_at: datetime | None = None
+    """When the other first used a first-order coupon."""
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeState:
+    id: str
+    order_id: int
+    status: DisputeStatus
+    amount: Decimal
+    currency: str
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Counts as product documentation defines them; amounts in the orders' currency; times of the store."""
+    """Counts as product documentation defines them; amounts in the store's currency; times of the store.
+
+    Ids are the latest first, at most 20. A time before 2000 or after `now` is a store's mistake: it counts as an
+    order, and in no window, age or first and last order.
+    """
 
     total_orders: int = 0
     completed_orders: int = 0
@@ -19,15 +76,52 @@ class Features:
     full_refunds: int = 0
     total_order_value: Decimal = Decimal(0)
     total_refund_value: Decimal = Decimal(0)
-    most_orders_in_an_hour: int = 0
-    """Within the last 90 days."""
+    foreign_orders: int = 0
+    """Orders in another currency than the store's: they count as orders, not in the values."""
     first_completed_at: datetime | None = None
     first_order_at: datetime | None = None
     last_order_at: datetime | None = None
+    next_order_at: datetime | None = None
+    """The earliest time after `now` that an order claims."""
     refunded_ids: tuple[int, ...] = ()
     fully_refunded_ids: tuple[int, ...] = ()
     clean_ids: tuple[int, ...] = ()
     cancelled_ids: tuple[int, ...] = ()
+
+    most_orders_in_an_hour: int = 0
+    """Counting back from an order of the last 90 days."""
+    last_burst_at: datetime | None = None
+    """The latest order of the last 90 days that was at least the fifth within an hour."""
+    burst_ids: tuple[int, ...] = ()
+    """Of the orders within the hour before `last_burst_at`."""
+
+    coupon_orders: tuple[CouponOrder, ...] = ()
+    """The oldest first."""
+    categories: tuple[CategoryOrders, ...] = ()
+    """Those with at least three orders."""
+    shared_with: tuple[SharedWith, ...] = ()
+    """The blocked first, then by own score, then by hash; at most 100."""
+    hub_kinds: tuple[FingerprintKind, ...] = ()
+    """Kinds of which this customer has a fingerprint that more than 50 share: it links nobody."""
+
+    recent_addresses: int = 0
+    """Distinct shipping addresses of the last 30 days."""
+    recent_address_ids: tuple[int, ...] = ()
+    abroad_ids: tuple[int, ...] = ()
+    """Orders of the last 30 days whose billing and shipping countries differ."""
+    oldest_recent_at: datetime | None = None
+    """The first order of the last 30 days: the next to leave them."""
+    new_address_ids: tuple[int, ...] = ()
+    """The latest orders in a row, at most three, that each went to an address not used before; not the first order."""
+
+    disputes: tuple[DisputeState, ...] = ()
+    """In the order of their opening."""
+
+    last_lockout_at: datetime | None = None
+    last_decline_burst_at: datetime | None = None
+    """The latest decline that was at least the third within 10 minutes."""
+    declines_in_burst: int = 0
+    """Within the 10 minutes before it."""
 
     @property
     def return_rate(self) -> Decimal:

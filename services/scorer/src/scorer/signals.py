@@ -8,5 +8,6 @@ class Signal:
     module: str
     points: int
     reason: str
-    evidence: tuple[int, ...] = ()
-    """Order ids, the latest first, at most 20."""
+    """A sentence."""
+    evidence: tuple[int | str, ...] = ()
+    """Order ids (numbers), dispute ids, or the hashes of linked customers, the latest or worst first, at most 20."""

@@ -1,0 +1,165 @@
+-- All facts of the eight modules, what links customers, the timeline, score history, scoring settings and jobs.
+
+ALTER TABLE scorer.customers
+    ADD own_score smallint,                  -- the score without what comes from links; NULL: never scored
+    ADD first_coupon_at timestamptz,         -- when a first-order coupon was used first
+    ADD total_disputes integer NOT NULL DEFAULT 0,
+    ADD disputes_won integer NOT NULL DEFAULT 0,
+    ADD disputes_lost integer NOT NULL DEFAULT 0,
+    ADD total_coupons_used integer NOT NULL DEFAULT 0,
+    ADD first_order_coupons integer NOT NULL DEFAULT 0,
+    ADD coupon_then_refund integer NOT NULL DEFAULT 0,
+    ADD linked_accounts_count integer NOT NULL DEFAULT 0,
+    ADD shipping_points smallint NOT NULL DEFAULT 0,      -- of the module: worse than before is an anomaly detected
+    ADD card_testing_points smallint NOT NULL DEFAULT 0,  -- likewise
+    ADD next_change_at timestamptz,          -- when time alone may change the score; NULL: never
+    ADD erased_at timestamptz;
+CREATE INDEX ON scorer.customers (next_change_at) WHERE next_change_at IS NOT NULL;
+
+ALTER TABLE scorer.orders
+    ADD full_refund_count integer NOT NULL DEFAULT 0,     -- like refund_count without those a lost dispute caused
+    ADD refund_value numeric NOT NULL DEFAULT 0,          -- of refund_count refunds, at most the total
+    ADD version_refunds integer NOT NULL DEFAULT 0,       -- refunds that the version itself lists: part of its rank
+    ADD dispute_count integer NOT NULL DEFAULT 0,
+    ADD coupons jsonb,                       -- [[code, once], ...]; NULL: none
+    ADD product_ids bigint[] NOT NULL DEFAULT '{}',
+    ADD categories text[] NOT NULL DEFAULT '{}',          -- slugs, from the products as they are known
+    ADD fingerprints bytea[] NOT NULL DEFAULT '{}';       -- a shipping address comes first
+
+ALTER TABLE scorer.refunds ADD reported_at timestamptz;   -- told by itself, then; NULL: listed by the order
+
+CREATE TABLE scorer.deleted_orders (
+    store_id uuid NOT NULL,
+    order_id bigint NOT NULL,
+    deleted_at timestamptz NOT NULL,         -- versions up to here are in the trash
+    PRIMARY KEY (store_id, order_id)
+);
+
+CREATE TABLE scorer.disputes (
+    store_id uuid NOT NULL,
+    dispute_id text NOT NULL,
+    order_id bigint,                         -- NULL: the order is not known yet
+    payments text[] NOT NULL,
+    amount numeric NOT NULL,
+    currency text NOT NULL,
+    reason text NOT NULL,
+    status text NOT NULL,                    -- warning, open, under_review, won, lost
+    opened_at timestamptz NOT NULL,          -- of the earliest fact
+    modified_at timestamptz NOT NULL,        -- of the latest
+    digest bytea NOT NULL,
+    PRIMARY KEY (store_id, dispute_id)
+);
+CREATE INDEX ON scorer.disputes (store_id, order_id);
+
+CREATE TABLE scorer.payments (               -- which order a payment belongs to; locked to join disputes and orders
+    store_id uuid NOT NULL,
+    payment text NOT NULL,
+    order_id bigint,                         -- NULL: a dispute named it before its order came
+    PRIMARY KEY (store_id, payment)
+);
+
+CREATE TABLE scorer.checkouts (              -- declines and attempts of customers
+    store_id uuid NOT NULL,
+    id uuid NOT NULL,                        -- the fact's
+    email_hash text NOT NULL,
+    kind text NOT NULL,                      -- decline, attempt
+    at timestamptz NOT NULL,
+    decision text,
+    reason text,
+    code text NOT NULL,
+    country text NOT NULL,
+    fingerprints bytea[] NOT NULL,
+    PRIMARY KEY (store_id, id)
+);
+CREATE INDEX ON scorer.checkouts (store_id, email_hash, at);
+
+CREATE TABLE scorer.products (
+    store_id uuid NOT NULL,
+    product_id bigint NOT NULL,
+    categories text[] NOT NULL,              -- slugs
+    modified_at timestamptz NOT NULL,
+    digest bytea NOT NULL,
+    PRIMARY KEY (store_id, product_id)
+);
+CREATE TABLE scorer.categories (             -- names to show
+    store_id uuid NOT NULL,
+    slug text NOT NULL,
+    name text NOT NULL,
+    PRIMARY KEY (store_id, slug)
+);
+
+CREATE TABLE scorer.fingerprints (           -- what customers have used: from the winning orders and the checkouts
+    store_id uuid NOT NULL,
+    hash bytea NOT NULL,                     -- the first byte is its kind
+    email_hash text NOT NULL,
+    first_at timestamptz NOT NULL,
+    PRIMARY KEY (store_id, hash, email_hash)
+);
+CREATE INDEX ON scorer.fingerprints (store_id, email_hash);
+
+CREATE TABLE scorer.link_hashes (            -- how many share one; locked by whoever adds or removes a customer
+    store_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    customers integer NOT NULL,              -- exact up to 51; above it is a hub, which links nobody
+    PRIMARY KEY (store_id, hash)
+);
+
+CREATE TABLE scorer.timeline (
+    recorded_at timestamptz NOT NULL,
+    id uuid NOT NULL,
+    store_id uuid NOT NULL,
+    email_hash text NOT NULL,
+    type text NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    data jsonb NOT NULL,
+    PRIMARY KEY (recorded_at, id)
+) PARTITION BY RANGE (recorded_at);
+CREATE INDEX ON scorer.timeline (store_id, email_hash, occurred_at);
+
+CREATE TABLE scorer.score_history (          -- one row for the first score, and for each change of score or segment
+    store_id uuid NOT NULL,
+    email_hash text NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    at timestamptz NOT NULL,
+    trust_score smallint NOT NULL,
+    segment text NOT NULL,
+    points jsonb NOT NULL,                   -- by module
+    cause text NOT NULL,                     -- fact, command, rule, link, sweep, settings
+    PRIMARY KEY (store_id, email_hash, id)
+);
+
+CREATE TABLE scorer.scoring (                -- how a store scores; the current version
+    store_id uuid PRIMARY KEY,
+    version integer NOT NULL,
+    currency text NOT NULL,                  -- of the first order, until somebody sets another
+    settings jsonb NOT NULL                  -- what differs from the defaults
+);
+CREATE TABLE scorer.scoring_versions (
+    store_id uuid NOT NULL,
+    version integer NOT NULL,
+    currency text NOT NULL,
+    settings jsonb NOT NULL,
+    actor text NOT NULL,
+    at timestamptz NOT NULL,
+    PRIMARY KEY (store_id, version)
+);
+
+CREATE TABLE scorer.jobs (
+    id uuid PRIMARY KEY,
+    store_id uuid NOT NULL,
+    kind text NOT NULL,                      -- recompute, categories
+    params jsonb NOT NULL,
+    state text NOT NULL,                     -- queued, running, done, failed, cancelled
+    done bigint NOT NULL DEFAULT 0,
+    total bigint,
+    position text,                           -- where to go on
+    error text,
+    after_xid xid8 NOT NULL,                 -- begins once all transactions that could not see its cause are over
+    leased_until timestamptz,
+    created_at timestamptz NOT NULL,
+    finished_at timestamptz
+);
+CREATE INDEX ON scorer.jobs (state) WHERE state IN ('queued', 'running');
+CREATE INDEX ON scorer.jobs (store_id, created_at);
+
+ALTER TABLE scorer.rescore_due ADD reason text NOT NULL DEFAULT 'link';  -- link, sweep, settings
