@@ -261,6 +261,8 @@ def fields_of(event: Event) -> Fields:
         }
     if refund := event.data.refund:
         fields["refund.amount"] = refund.amount
+    if dispute := event.data.dispute:
+        fields |= {f"dispute.{name}": getattr(dispute, name) for name in _DISPUTE}
     return fields
 
 
@@ -276,6 +278,13 @@ _CUSTOMER = (
     "full_refunds",
     "return_rate",
     "cancelled_orders",
+    "total_disputes",
+    "disputes_won",
+    "disputes_lost",
+    "total_coupons_used",
+    "first_order_coupons",
+    "coupon_then_refund",
+    "linked_accounts_count",
     "account_age_days",
     "days_since_last_order",
     "tags",
@@ -283,5 +292,14 @@ _CUSTOMER = (
 )
 _ORDER = ("total", "currency", "status", "item_count", "payment_method", "billing_country", "shipping_country")
 _CHANGE = ("old_segment", "new_segment", "old_score", "new_score", "score_delta")
-FIELDS = frozenset((*_CUSTOMER, *(f"order.{name}" for name in _ORDER), *_CHANGE, "refund.amount"))
+_DISPUTE = ("reason", "amount", "status")
+FIELDS = frozenset(
+    (
+        *_CUSTOMER,
+        *(f"order.{name}" for name in _ORDER),
+        *_CHANGE,
+        "refund.amount",
+        *(f"dispute.{name}" for name in _DISPUTE),
+    )
+)
 """Every field name a condition may use."""

@@ -6,10 +6,10 @@ Times are UTC. Amounts are Decimals, strings in JSON. Golden bytes in the tests 
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter
 
 Segment = Literal["vip", "trusted", "normal", "caution", "risk", "critical"]
 SEGMENTS: tuple[Segment, ...] = ("vip", "trusted", "normal", "caution", "risk", "critical")
@@ -224,6 +224,8 @@ class ProductFact(_Fact):
 
 
 Fact = OrderFact | OrderDeletedFact | RefundFact | DisputeFact | DeclineFact | CheckoutAttemptFact | ProductFact
+FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Discriminator("type")])
+"""Parses any of them."""
 
 
 class Snapshot(Wire):
@@ -258,6 +260,8 @@ class Snapshot(Wire):
 
 
 class Change(Wire):
+    """A score that moved, or stayed: old and new."""
+
     old_score: int
     new_score: int
     old_segment: Segment

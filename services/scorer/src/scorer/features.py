@@ -1,4 +1,8 @@
-"""A customer in numbers: what the modules decide from. Read by features.sql and links.sql, changed by nobody."""
+"""A customer in numbers: what the modules decide from. Read by features.sql and links.sql, changed by nobody.
+
+Windows and sizes that a statement needs to know (30 days, 90 days, one hour, five orders, three declines, hubs) are
+fixed there; everything else is a setting of the module that reads it.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,19 +38,19 @@ class CategoryOrders:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedWith:
-    """Another customer with at least one fingerprint in common (hubs left out). Whether that links them: `modules`."""
+class Linked:
+    """Another customer to whom fingerprints in common link this one (hubs left out).
+
+    An address, a phone or a payment card in common is enough; an IP or a device only together with a second kind,
+    or where at least three customers first used it within the same 24 hours.
+    """
 
     email_hash: str
     kinds: tuple[FingerprintKind, ...]
     """Distinct kinds in common, in the order of FINGERPRINT_KINDS."""
-    crowded: bool = False
-    """Both, and at least one more, first used a fingerprint in common within the same 24 hours."""
     is_blocked: bool = False
     own_score: int | None = None
     """The other's score without what comes from links. None: not scored yet."""
-    first_coupon_at: datetime | None = None
-    """When the other first used a first-order coupon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,14 @@ class Features:
     """The oldest first."""
     categories: tuple[CategoryOrders, ...] = ()
     """Those with at least three orders."""
-    shared_with: tuple[SharedWith, ...] = ()
-    """The blocked first, then by own score, then by hash; at most 100."""
+    linked: tuple[Linked, ...] = ()
+    """The blocked first, then by own score, then by hash; at most 20."""
+    linked_accounts: int = 0
+    """All of them."""
+    linked_coupon_at: datetime | None = None
+    """When a linked customer first used a first-order coupon: the earliest."""
+    linked_coupon_by: str | None = None
+    """Who that was."""
     hub_kinds: tuple[FingerprintKind, ...] = ()
     """Kinds of which this customer has a fingerprint that more than 50 share: it links nobody."""
 
@@ -112,12 +122,16 @@ class Features:
     oldest_recent_at: datetime | None = None
     """The first order of the last 30 days: the next to leave them."""
     new_address_ids: tuple[int, ...] = ()
-    """The latest orders in a row, at most three, that each went to an address not used before; not the first order."""
+    """Of the last three orders, those of the last 30 days that each went to an address not used before; the customer's
+    first order has no before."""
 
     disputes: tuple[DisputeState, ...] = ()
     """In the order of their opening."""
 
     last_lockout_at: datetime | None = None
+    """The latest submission that the gate refused because of the device: lockout or velocity."""
+    last_freeze_at: datetime | None = None
+    """The latest submission that met a freeze, which is nobody's fault: an event, no points."""
     last_decline_burst_at: datetime | None = None
     """The latest decline that was at least the third within 10 minutes."""
     declines_in_burst: int = 0

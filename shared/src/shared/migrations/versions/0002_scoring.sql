@@ -11,22 +11,32 @@ ALTER TABLE scorer.customers
     ADD coupon_then_refund integer NOT NULL DEFAULT 0,
     ADD linked_accounts_count integer NOT NULL DEFAULT 0,
     ADD shipping_points smallint NOT NULL DEFAULT 0,      -- of the module: worse than before is an anomaly detected
-    ADD card_testing_points smallint NOT NULL DEFAULT 0,  -- likewise
+    ADD card_testing_at timestamptz,         -- the latest sign of card testing that an event told, or continued
     ADD next_change_at timestamptz,          -- when time alone may change the score; NULL: never
     ADD erased_at timestamptz;
 CREATE INDEX ON scorer.customers (next_change_at) WHERE next_change_at IS NOT NULL;
 
+-- What features need of an order stands in its row, settled by the batch that changes it; refund_count too is now
+-- without the refunds that a lost dispute caused.
 ALTER TABLE scorer.orders
-    ADD full_refund_count integer NOT NULL DEFAULT 0,     -- like refund_count without those a lost dispute caused
+    ADD full_refund_count integer NOT NULL DEFAULT 0,
     ADD refund_value numeric NOT NULL DEFAULT 0,          -- of refund_count refunds, at most the total
-    ADD version_refunds integer NOT NULL DEFAULT 0,       -- refunds that the version itself lists: part of its rank
-    ADD dispute_count integer NOT NULL DEFAULT 0,
+    ADD listed_refunds integer NOT NULL DEFAULT 0,        -- refunds that the version itself lists: part of its rank
+    ADD deleted boolean NOT NULL DEFAULT false,           -- in the store's trash since this version
     ADD coupons jsonb,                       -- [[code, once], ...]; NULL: none
     ADD product_ids bigint[] NOT NULL DEFAULT '{}',
     ADD categories text[] NOT NULL DEFAULT '{}',          -- slugs, from the products as they are known
-    ADD fingerprints bytea[] NOT NULL DEFAULT '{}';       -- a shipping address comes first
+    ADD fingerprints bytea[] NOT NULL DEFAULT '{}';       -- rising; a shipping address comes first
 
-ALTER TABLE scorer.refunds ADD reported_at timestamptz;   -- told by itself, then; NULL: listed by the order
+CREATE TABLE scorer.reported_refunds (       -- told by themselves, by stores whose orders do not list them
+    store_id uuid NOT NULL,
+    order_id bigint NOT NULL,
+    refund_id bigint NOT NULL,
+    amount numeric NOT NULL,
+    reason text NOT NULL,
+    reported_at timestamptz NOT NULL,        -- of the latest report, which wins
+    PRIMARY KEY (store_id, order_id, refund_id)
+);
 
 CREATE TABLE scorer.deleted_orders (
     store_id uuid NOT NULL,
@@ -47,9 +57,11 @@ CREATE TABLE scorer.disputes (
     opened_at timestamptz NOT NULL,          -- of the earliest fact
     modified_at timestamptz NOT NULL,        -- of the latest
     digest bytea NOT NULL,
+    told text,                               -- the status that the customer's events and timeline know; NULL: none
     PRIMARY KEY (store_id, dispute_id)
 );
 CREATE INDEX ON scorer.disputes (store_id, order_id);
+CREATE INDEX ON scorer.disputes USING gin (payments) WHERE order_id IS NULL;
 
 CREATE TABLE scorer.payments (               -- which order a payment belongs to; locked to join disputes and orders
     store_id uuid NOT NULL,
@@ -162,4 +174,8 @@ CREATE TABLE scorer.jobs (
 CREATE INDEX ON scorer.jobs (state) WHERE state IN ('queued', 'running');
 CREATE INDEX ON scorer.jobs (store_id, created_at);
 
-ALTER TABLE scorer.rescore_due ADD reason text NOT NULL DEFAULT 'link';  -- link, sweep, settings
+-- Rows are only added and taken: whoever marks a customer never waits for whoever is rescoring it.
+ALTER TABLE scorer.rescore_due
+    DROP CONSTRAINT rescore_due_pkey,
+    ADD id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    ADD reason text NOT NULL DEFAULT 'link'; -- link, sweep, settings, categories
