@@ -4,7 +4,20 @@ import sys
 
 import typer
 
-from cli import books, demo, keys, listen, migrate, replay, stack, stores
+from cli import (
+    books,
+    demo,
+    explain,
+    jobs,
+    keys,
+    listen,
+    migrate,
+    personas_run,
+    replay,
+    scoring,
+    stack,
+    stores,
+)
 from local_stack.errors import StackError
 
 app = typer.Typer(
@@ -23,6 +36,12 @@ app.command("demo")(demo.command)
 app.command("replay")(replay.command)
 app.command("listen")(listen.listen)
 app.command("books")(books.command)
+app.command("explain")(explain.command)
+app.command("personas")(personas_run.command)
+app.command("recompute")(jobs.recompute)
+app.command("sweep")(jobs.sweep)
+app.add_typer(scoring.app, name="scoring")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(stores.app, name="stores")
 app.add_typer(keys.app, name="keys")
 

@@ -1,0 +1,120 @@
+"""The REST API as the commands call it; what it refuses becomes one sentence."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from cli import stack_env
+from local_stack.errors import StackError
+
+T = TypeVar("T")
+
+NAMESPACE = "/wp-json/trustlens/v1"
+TIMEOUT_SECONDS = 30.0
+"""The API itself gives an answer up after five."""
+
+
+class ApiError(StackError):
+    """The API did not do what was asked; the message says why and what helps. `status` 0: it did not answer."""
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Answers are parsed JSON, amounts as Decimals. Every call may raise ApiError."""
+
+    session: ClientSession
+    url: str
+    """With the namespace, without a slash at the end."""
+
+    async def get(self, path: str, **query: str) -> Any:
+        return await self._call("GET", path, query=query)
+
+    async def post(self, path: str, body: object = None) -> Any:
+        return await self._call("POST", path, body=body)
+
+    async def patch(self, path: str, body: object) -> Any:
+        return await self._call("PATCH", path, body=body)
+
+    async def _call(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None
+    ) -> Any:
+        try:
+            async with self.session.request(
+                method, self.url + path, params=query or None, json=body, allow_redirects=False
+            ) as response:
+                status, text = response.status, await response.text(errors="replace")
+        except (ClientError, TimeoutError, OSError) as error:
+            raise ApiError(unreachable(self.url, error)) from error
+        answer = _parsed(text)
+        if not 200 <= status < 300:
+            raise ApiError(refusal(status, answer), status=status)
+        if answer is None:
+            raise ApiError(f"What answers at {self.url} is not TrustLens: check TRUSTLENS_API_URL.", status=status)
+        return answer
+
+
+def _parsed(text: str) -> Any:
+    """None for what is no JSON: a proxy's page."""
+    try:
+        return json.loads(text, parse_float=Decimal)
+    except ValueError:
+        return None
+
+
+def unreachable(url: str, error: Exception) -> str:
+    why = "it took too long" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return f"The API does not answer at {url}: {why}. `make up` starts the local stack."
+
+
+def refusal(status: int, answer: object) -> str:
+    """The sentence for an answer that is no success; `answer` is its JSON, if it was any."""
+    code, message, params = _told(answer)
+    match status:
+        case 400 if params:
+            told = "The API refused it: " + "; ".join(f"{name} {why}" for name, why in params.items()) + "."
+        case 401:
+            told = "The API does not know this key: check TRUSTLENS_API_KEY."
+        case 403:
+            told = f"The key may not do this. {message}"
+        case 404 if code == "rest_no_route":
+            told = "The API does not know this request: it is older than this command."
+        case 404:
+            told = message or "There is no such thing."
+        case 503:
+            told = f"TrustLens cannot do this just now. {message}"
+        case _:
+            told = f"The API answered HTTP {status}. {message}"
+    return told.rstrip()
+
+
+def _told(answer: object) -> tuple[str, str, Mapping[str, object]]:
+    """Code, message and wrong parameters of an error as WordPress writes it."""
+    match answer:
+        case {"code": str(code), "message": str(message), "data": {"params": dict(params)}}:
+            return code, message, params
+        case {"code": str(code), "message": str(message)}:
+            return code, message, {}
+        case _:
+            return "", "", {}
+
+
+def run(work: Callable[[Api], Awaitable[T]]) -> T:
+    """What `work` returns, done with the API and the key of the environment or of `stack.env`."""
+    env = stack_env.read()
+    url = stack_env.need(env, "TRUSTLENS_API_URL").rstrip("/") + NAMESPACE
+    return asyncio.run(connected(url, stack_env.need(env, "TRUSTLENS_API_KEY"), work))
+
+
+async def connected(url: str, key: str, work: Callable[[Api], Awaitable[T]]) -> T:
+    timeout = ClientTimeout(total=TIMEOUT_SECONDS)
+    async with ClientSession(headers={"X-TrustLens-API-Key": key}, timeout=timeout) as session:
+        return await work(Api(session, url))

@@ -1,0 +1,120 @@
+"""`trustlens recompute`, `sweep` and `jobs show`: long work that the services do, and how far it is."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cli import api
+from cli.answers import Job
+from cli.api import Api
+from cli.explanation import plain
+
+POLL_SECONDS = 0.5
+LINE_SECONDS = 5.0
+
+app = typer.Typer(help="Long work that the services do in the background.", no_args_is_help=True)
+
+
+@app.callback()
+def jobs() -> None:
+    """Keep `show` a subcommand while it is the only one."""
+
+
+async def read(api: Api, job_id: str) -> Job:
+    return Job.model_validate(await api.get(f"/jobs/{job_id}"))
+
+
+async def follow(api: Api, job_id: str, show: Callable[[Job], None], *, poll: float = POLL_SECONDS) -> Job:
+    """Show a job again and again until it has ended."""
+    while True:
+        job = await read(api, job_id)
+        show(job)
+        if job.ended:
+            return job
+        await asyncio.sleep(poll)
+
+
+class LogLines:
+    """A line every few seconds, for logs and pipes."""
+
+    def __init__(self, console: Console, *, every: float = LINE_SECONDS) -> None:
+        self._console, self._every = console, every
+        self._due = time.monotonic() + every
+
+    def show(self, job: Job) -> None:
+        if job.ended or time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + self._every
+        self._console.print(f"{job.kind}: {extent(job)}", highlight=False)
+
+
+def extent(job: Job) -> str:
+    """How far a job is, in words."""
+    return f"{job.done:,}" if job.total is None else f"{job.done:,} of {job.total:,}"
+
+
+def ending(job: Job) -> str:
+    """The last sentence about a job that has ended."""
+    if job.state == "done":
+        return f"{job.kind} is done: {job.done:,} customers."
+    why = f": {plain(job.error)}" if job.error else ""
+    return f"{job.kind} was {job.state} after {extent(job)}{why}."
+
+
+async def watch(api: Api, job_id: str, console: Console) -> Job:
+    """Follow a job with a bar on a terminal, with lines elsewhere."""
+    if not console.is_terminal:
+        return await follow(api, job_id, LogLines(console).show)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("waiting", total=None)
+        return await follow(
+            api, job_id, lambda job: bar.update(task, description=job.kind, completed=job.done, total=job.total)
+        )
+
+
+def watched(job_id: str) -> None:
+    """Show a job to its end. Exit code 1: it failed or was cancelled. Ctrl-C ends the watching, not the job."""
+    console = Console()
+    try:
+        job = api.run(lambda api: watch(api, job_id, console))
+    except KeyboardInterrupt:
+        typer.echo(f"It goes on without us; `trustlens jobs show {job_id}` says how far it is.")
+        raise typer.Exit(130) from None
+    typer.echo(ending(job))
+    if job.state != "done":
+        raise typer.Exit(1)
+
+
+def recompute() -> None:
+    """Compute every customer's score anew from what is stored, and wait for it."""
+    answer = api.run(lambda api: api.post("/store/recompute"))
+    watched(answer["job_id"])
+
+
+def sweep() -> None:
+    """Mark the customers whose scores change by time alone; they are scored in the background."""
+    answer = api.run(lambda api: api.post("/store/sweep"))
+    due = answer["due"]
+    typer.echo(f"{due:,} {'score is' if due == 1 else 'scores are'} due, and being computed.")
+
+
+@app.command()
+def show(job_id: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
+    """Print how far a job is."""
+    job = api.run(lambda api: read(api, str(job_id)))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("job", str(job.id))
+    grid.add_row("kind", job.kind)
+    grid.add_row("state", job.state)
+    grid.add_row("done", extent(job))
+    if job.error:
+        grid.add_row("error", plain(job.error))
+    Console(markup=False, highlight=False).print(grid)
