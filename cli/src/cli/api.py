@@ -114,7 +114,8 @@ def run(work: Callable[[Api], Awaitable[T]]) -> T:
     return asyncio.run(connected(url, stack_env.need(env, "TRUSTLENS_API_KEY"), work))
 
 
-async def connected(url: str, key: str, work: Callable[[Api], Awaitable[T]]) -> T:
-    timeout = ClientTimeout(total=TIMEOUT_SECONDS)
-    async with ClientSession(headers={"X-TrustLens-API-Key": key}, timeout=timeout) as session:
+async def connected(url: str, key: str, work: Callable[[Api], Awaitable[T]], *, patience: float = TIMEOUT_SECONDS) -> T:
+    """As `run`; `url` with the namespace, `patience` in seconds for each call."""
+    headers = {"X-TrustLens-API-Key": key}
+    async with ClientSession(headers=headers, timeout=ClientTimeout(total=patience)) as session:
         return await work(Api(session, url))

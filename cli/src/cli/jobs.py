@@ -65,7 +65,8 @@ def ending(job: Job) -> str:
     if job.state == "done":
         return f"{job.kind} is done: {job.done:,} customers."
     why = f": {plain(job.error)}" if job.error else ""
-    return f"{job.kind} was {job.state} after {extent(job)}{why}."
+    end = "was cancelled" if job.state == "cancelled" else job.state
+    return f"{job.kind} {end} after {extent(job)}{why}."
 
 
 async def watch(api: Api, job_id: str, console: Console) -> Job:
