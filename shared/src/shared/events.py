@@ -329,3 +329,7 @@ class Automation(Wire):
     action: ActionRef
     order_id: int | None = None
     cause: Cause
+
+
+TO_SCORER: TypeAdapter[Fact | Automation] = TypeAdapter(Annotated[Fact | Automation, Discriminator("type")])
+"""Parses what comes to the scorer: facts, and for the timeline what rules did."""

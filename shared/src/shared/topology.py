@@ -23,7 +23,7 @@ class Queue:
 
 
 QUEUES = (
-    Queue("scorer.facts", ((FACTS, "live.#"),)),
+    Queue("scorer.facts", ((FACTS, "live.#"), (AUTOMATION, "#"))),
     Queue("scorer.backfill", ((FACTS, "history.#"),)),
     Queue("scorer.commands"),
     Queue("rule-engine.events", ((EVENTS, "#"),)),

@@ -3,9 +3,10 @@
 import asyncio
 from functools import partial
 
-from scorer import commands, store
+from scorer import commands, sweep
 from scorer.settings import ScorerSettings
-from scorer.worker import Scorer, parse_fact
+from scorer.store import published
+from scorer.worker import Scorer, parse
 from shared.commands import Commands, parse_asked
 from shared.service import Service, every, health_app, main, running
 
@@ -18,7 +19,9 @@ async def run(settings: ScorerSettings, stop: asyncio.Event) -> None:
         scorer = Scorer(service.outbox, service.pool, service.vault)
         await service.listen(health_app(service))
         _consume(service, scorer)
-        service.work("rescoring", every(settings.rescore_interval, scorer.rescore_all_due, stop))
+        service.work("rescoring", every(settings.rescore_interval, partial(sweep.rescore_all_due, scorer), stop))
+        service.work("sweep", sweep.sweep_nightly(scorer, settings.sweep_hour, stop))
+        service.work("jobs", every(settings.jobs_interval, partial(sweep.do_jobs, scorer, stop), stop))
         service.work("upkeep", every(HOUR, partial(_upkeep, service, scorer, settings), stop))
         await service.until_stopped()
 
@@ -31,15 +34,16 @@ def _consume(service: Service, scorer: Scorer) -> None:
         handlers=commands.handlers(scorer),
         vault=service.vault,
     )
-    for queue in ("scorer.facts", "scorer.backfill"):
-        service.work(queue, service.consume(queue, parse_fact, scorer.process))
+    service.work("scorer.facts", service.consume("scorer.facts", parse, scorer.process))
+    service.work("scorer.backfill", service.consume("scorer.backfill", parse, scorer.process_history))
     service.work("scorer.commands", service.consume("scorer.commands", parse_asked, owner.process))
 
 
 async def _upkeep(service: Service, scorer: Scorer, settings: ScorerSettings) -> None:
-    await service.upkeep(scorer.partitions, {"scorer.events": settings.event_days})
+    keep = {"scorer.events": settings.event_days, "scorer.timeline": settings.timeline_days}
+    await service.upkeep(scorer.partitions, keep)
     async with service.pool.acquire() as connection:
-        await store.forget_outcomes(connection, settings.outcome_days)
+        await published.forget_outcomes(connection, settings.outcome_days)
 
 
 if __name__ == "__main__":

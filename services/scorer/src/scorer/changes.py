@@ -1,23 +1,34 @@
-"""Before and after → events. Nothing else in TrustLens makes customer events.
+"""Before and after → events, timeline, history. Nothing else in TrustLens makes customer events.
 
 An event shows the customer as it is after the change, with one exception: what happened in the store (an order,
 a refund) shows the score and segment as they stood when it happened, since that is what "a new order by a Risk
 customer" means. score_updated follows and shows the new ones.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, Literal, get_args
 from uuid import UUID
 
+from scorer import checkouts
 from scorer.customer import Customer
 from scorer.facts import Happening
 from scorer.features import Features
-from scorer.score import Score
+from scorer.modules import chargebacks, coupons
+from scorer.score import Score, points_by_module
+from scorer.scoring import Scoring
 from shared.events import Cause, Change, Event, EventData, EventType, Snapshot
-from shared.ids import derived
+from shared.ids import derived, uuid7
 
 HIGH_RISK = frozenset({"risk", "critical"})
+PUBLISHED = frozenset(get_args(EventType))
+
+Asked = Literal["fact", "command", "link", "moved", "sweep", "settings", "categories", "history"]
+"""Why a customer is recalculated; `moved`: an order of theirs is somebody else's now. History publishes nothing; only
+facts and commands publish a score that did not move."""
+
+_ALWAYS = frozenset({"fact", "command"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +37,80 @@ class Rescored:
 
     before: Customer
     after: Customer
-    """With the new score and segment; its sequence is set by the events."""
+    """With the new score, segment and flags; its sequence is set by the events."""
     features: Features
     score: Score
+    scoring: Scoring
+    asked: Asked
     happenings: tuple[Happening, ...] = ()
-    always: bool = True
-    """Publish score_updated though nothing moved: a fact or a person asked for this recalculation."""
+    quiet_score: bool = False
+    """What happened is no reason to tell of a score that did not move: an allowed checkout attempt."""
     reason: str | None = None
-    """Given with a block or an unblock."""
+    """Given with a block, an unblock or an erasure."""
+    actor: str | None = None
+    """Who asked, for what a command did."""
+    tagged: str | None = None
+    noted: str | None = None
+    erased: bool = False
+
+    @property
+    def moved(self) -> bool:
+        before, after = self.before, self.after
+        return (before.trust_score, before.segment) != (after.trust_score, after.segment)
+
+    @property
+    def newly_linked(self) -> bool:
+        return self.after.linked_accounts_count > self.before.linked_accounts_count
+
+    @property
+    def touches_linked(self) -> bool:
+        """Whether linked customers' scores may depend on what changed here."""
+        before, after = self.before, self.after
+        return (before.is_blocked, before.first_coupon_at) != (after.is_blocked, after.first_coupon_at) or (
+            self._critical(before.own_score) != self._critical(after.own_score)
+        )
+
+    def _critical(self, own_score: int | None) -> bool:
+        return own_score is not None and own_score < self.scoring.segments.risk
+
+
+def rescored(
+    before: Customer,
+    features: Features,
+    score: Score,
+    scoring: Scoring,
+    *,
+    asked: Asked,
+    happenings: Sequence[Happening] = (),
+    quiet_score: bool = False,
+) -> Rescored:
+    """A recalculation that changes nothing but what follows from the facts."""
+    _, testing_at = checkouts.testing_detected(features, before.card_testing_at)
+    after = replace(
+        before,
+        trust_score=score.value,
+        segment=score.segment,
+        own_score=score.own,
+        first_coupon_at=coupons.counts(features, scoring.modules.coupons).first_at,
+        linked_accounts_count=features.linked_accounts,
+        shipping_points=points_by_module(score).get("shipping_anomalies", 0),
+        card_testing_at=testing_at,
+    )
+    return Rescored(before, after, features, score, scoring, asked, tuple(happenings), quiet_score)
+
+
+_Told = tuple[EventType, datetime | None, UUID | None, EventData]
 
 
 def events(change: Rescored, *, cause: Cause, now: datetime) -> tuple[Event, ...]:
     """The events of a change in their order, each with its sequence. `now` becomes recorded_at."""
-    told = [*_happened(change), *_switched(change), *_scored(change)]
-    then = _snapshot(change, now, scored=False)
-    after = _snapshot(change, now, scored=True)
+    if change.asked == "history":
+        return ()
+    told = [*_happened(change), *_detected(change), *_switched(change), *_scored(change)]
+    if not told:
+        return ()
+    then = snapshot(change, now, scored=False)
+    after = snapshot(change, now, scored=True)
     return tuple(
         Event(
             id=derived("event", change.before.store_id, change.before.email_hash, sequence),
@@ -57,15 +127,26 @@ def events(change: Rescored, *, cause: Cause, now: datetime) -> tuple[Event, ...
     )
 
 
-_Told = tuple[EventType, datetime | None, UUID | None, EventData]
-
-
 def _happened(change: Rescored) -> Iterable[_Told]:
     for it in change.happenings:
-        data = EventData(order=it.order, refund=it.refund, old_status=it.old_status)
-        yield it.type, it.occurred_at, it.fact_id, data
+        if not it.published or it.type not in PUBLISHED:
+            continue
+        yield it.type, it.occurred_at, it.fact_id, it.data  # type: ignore[misc]  # PUBLISHED are EventTypes
         if it.type == "order_placed" and change.before.segment in HIGH_RISK:
-            yield "high_risk_order", it.occurred_at, it.fact_id, data
+            yield "high_risk_order", it.occurred_at, it.fact_id, it.data
+
+
+def _detected(change: Rescored) -> Iterable[_Told]:
+    """What the facts amount to. A link shows on both sides, whoever brought the fact."""
+    if change.newly_linked:
+        yield "linked_accounts_detected", None, None, EventData()
+    if change.asked != "fact":
+        return
+    if change.after.shipping_points < change.before.shipping_points:
+        yield "shipping_anomaly_detected", None, None, EventData()
+    sign, _ = checkouts.testing_detected(change.features, change.before.card_testing_at)
+    if sign:
+        yield "card_testing_detected", change.after.card_testing_at, None, EventData(reason=sign)
 
 
 def _switched(change: Rescored) -> Iterable[_Told]:
@@ -77,6 +158,8 @@ def _switched(change: Rescored) -> Iterable[_Told]:
     if before.is_allowlisted != after.is_allowlisted:
         kind = "customer_allowlisted" if after.is_allowlisted else "customer_allowlist_removed"
         yield kind, None, None, EventData()
+    if change.erased:
+        yield "customer_erased", None, None, EventData(reason=change.reason)
 
 
 def _scored(change: Rescored) -> Iterable[_Told]:
@@ -87,16 +170,18 @@ def _scored(change: Rescored) -> Iterable[_Told]:
         old_segment=before.segment,
         new_segment=after.segment,
     )
-    if change.always or (before.trust_score, before.segment) != (after.trust_score, after.segment):
+    if change.moved or (change.asked in _ALWAYS and not change.quiet_score):
         yield "score_updated", None, None, EventData(change=moved)
     if before.segment != after.segment:
         yield "segment_changed", None, None, EventData(change=moved)
 
 
-def _snapshot(change: Rescored, now: datetime, *, scored: bool) -> Snapshot:
+def snapshot(change: Rescored, now: datetime, *, scored: bool) -> Snapshot:
+    """The customer with all condition fields; `scored`: with the score after the change, not before it."""
     after, features = change.after, change.features
     standing = after if scored else change.before
-    return Snapshot(
+    used, disputed = coupons.counts(features, change.scoring.modules.coupons), chargebacks.counts(features)
+    return Snapshot.model_construct(
         email_hash=after.email_hash,
         email=after.email,
         email_domain=after.email_domain,
@@ -111,6 +196,13 @@ def _snapshot(change: Rescored, now: datetime, *, scored: bool) -> Snapshot:
         full_refunds=features.full_refunds,
         return_rate=features.return_rate,
         cancelled_orders=features.cancelled_orders,
+        total_disputes=disputed.total,
+        disputes_won=disputed.won,
+        disputes_lost=disputed.lost,
+        total_coupons_used=used.total_used,
+        first_order_coupons=used.first_order,
+        coupon_then_refund=used.then_refund,
+        linked_accounts_count=features.linked_accounts,
         account_age_days=_days(features.first_completed_at, now),
         days_since_last_order=_days(features.last_order_at, now),
         tags=after.tags,
@@ -121,9 +213,85 @@ def _days(since: datetime | None, now: datetime) -> int | None:
     return None if since is None else (now - since).days
 
 
-def rescored(
-    before: Customer, features: Features, score: Score, *, happenings: Sequence[Happening] = (), always: bool = True
-) -> Rescored:
-    """A recalculation that changes nothing but the score."""
-    after = replace(before, trust_score=score.value, segment=score.segment)
-    return Rescored(before, after, features, score, tuple(happenings), always)
+# The timeline ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a customer's timeline."""
+
+    id: UUID
+    type: str
+    occurred_at: datetime
+    data: Mapping[str, Any]
+    """Plain JSON, without e-mail or address."""
+
+
+def timeline(change: Rescored, told: Sequence[Event], *, now: datetime) -> tuple[Entry, ...]:
+    """What a support agent reads: what happened, what it amounted to, and what was done by whom."""
+    happened = [
+        Entry(uuid7(), _TIMELINE_NAMES.get(it.type, it.type), it.occurred_at, _told_data(it.data, note=it.note))
+        for it in change.happenings
+    ]
+    done = [
+        Entry(event.id, event.type, event.occurred_at, _told_data(event.data, actor=change.actor))
+        for event in told
+        if event.type in _OF_EVENTS and (event.type != "score_updated" or change.moved)
+    ]
+    return (*happened, *done, *_by_hand(change, now))
+
+
+_TIMELINE_NAMES = {"chargeback_closed": "chargeback_updated"}
+_OF_EVENTS = frozenset(
+    {
+        "linked_accounts_detected",
+        "shipping_anomaly_detected",
+        "card_testing_detected",
+        "customer_blocked",
+        "customer_unblocked",
+        "customer_allowlisted",
+        "customer_allowlist_removed",
+        "score_updated",
+        "segment_changed",
+    }
+)
+"""Events that are no happenings of the store, which the timeline has already."""
+
+
+def _by_hand(change: Rescored, now: datetime) -> Iterable[Entry]:
+    if change.tagged is not None:
+        yield Entry(uuid7(), "tag_added", now, {"tag": change.tagged, "actor": change.actor})
+    if change.noted is not None:
+        yield Entry(uuid7(), "note_added", now, {"text": change.noted, "actor": change.actor})
+
+
+def _told_data(data: EventData, **more: str | None) -> dict[str, Any]:
+    """The event's data without an address, and in the words of the timeline."""
+    shown = data.model_dump(mode="json", exclude={"email"}, exclude_none=True)
+    if dispute := shown.get("dispute"):
+        dispute.pop("payments", None)
+    return shown | {_TIMELINE_KEYS.get(key, key): value for key, value in more.items() if value is not None}
+
+
+_TIMELINE_KEYS = {"note": "text"}
+
+
+# History --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One row of a customer's score history."""
+
+    trust_score: int
+    segment: str
+    points: Mapping[str, int]
+    """By module, `base` included."""
+    cause: Asked
+
+
+def history(change: Rescored) -> Point | None:
+    """A row for the first score, and for every change of score or segment."""
+    if not change.moved and change.before.own_score is not None:
+        return None
+    return Point(change.after.trust_score, change.after.segment, points_by_module(change.score), change.asked)

@@ -1,6 +1,7 @@
 """What is stored of a customer, as far as a change of it is decided from that."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from shared.events import Segment
@@ -22,6 +23,14 @@ class Customer:
     tags: tuple[str, ...]
     sequence: int
     """Of the last event."""
+    own_score: int | None = None
+    """The score without what comes from links. None: never scored."""
+    first_coupon_at: datetime | None = None
+    """When a first-order coupon was used first: linked customers' scores depend on it."""
+    linked_accounts_count: int = 0
+    shipping_points: int = 0
+    card_testing_at: datetime | None = None
+    erased_at: datetime | None = None
 
     @property
     def key(self) -> Key:

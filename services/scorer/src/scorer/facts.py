@@ -1,20 +1,39 @@
-"""What happened: versions of orders, whichever way round they arrive, and what each newer one tells.
+"""What happened to an order, whichever way round its facts arrive, and what each newer one tells.
 
 A store sends the state of an order, not its history. So each version is ranked, the highest wins, and what
-happened follows from comparing it with the version before.
+happened follows from comparing what was known before with what is known after.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, assert_never
 from uuid import UUID
 
-from shared.events import EventType, Fact, Order, OrderInfo, Refund
+from shared.events import (
+    Coupon,
+    EventData,
+    Order,
+    OrderDeletedFact,
+    OrderFact,
+    OrderInfo,
+    Refund,
+    RefundFact,
+    ReportedRefund,
+)
 
 NOT_PLACED = frozenset({"checkout-draft", "trash"})
 """The shopper has not ordered yet (the block checkout's draft), or nobody can see the order any more."""
+HISTORY_AGE = timedelta(hours=24)
+"""History announces nothing, and takes it that older orders were announced by whatever was there before."""
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""No shop of this kind is older: a date before it is a mistake."""
+CLOCK_SKEW = timedelta(hours=24)
+"""So far may a store's clock, or its idea of its time zone, be ahead before it is worth a note."""
+SAME_AMOUNT = Decimal("0.01")
+"""Amounts that differ by no more are the same: shops round each line."""
 
 _STATUS_RANKS = {
     "checkout-draft": 0,
@@ -33,21 +52,93 @@ _CUSTOM_STATUS_RANK = 5
 Rank = tuple[datetime, int, int, bytes]
 Result = Literal["applied", "unchanged", "stale"]
 
+HappeningType = Literal[
+    "order_placed",
+    "order_status_changed",
+    "order_completed",
+    "order_cancelled",
+    "order_refunded",
+    "coupon_applied",
+    "chargeback_filed",
+    "chargeback_updated",
+    "chargeback_closed",
+    "checkout_blocked",
+    "note_added",
+]
+"""Those that are also an EventType are published; the others stand on the timeline only."""
+
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """The winning version of an order, as far as a newer one is compared with it."""
+class Happening:
+    """Something that became known of a customer."""
 
+    type: HappeningType
+    occurred_at: datetime
+    fact_id: UUID
+    data: EventData = field(default_factory=EventData)
+    note: str | None = None
+    """Of a note_added, or of what needs a word more than its data."""
+    published: bool = True
+    """False: the timeline alone tells it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of an order."""
+
+    info: OrderInfo
     email_hash: str | None
-    status: str
+    created_at: datetime
     modified_at: datetime
     digest: bytes
-    announced: bool
-    refund_ids: frozenset[int]
+    refunds: Mapping[int, Refund] = field(default_factory=dict)
+    """Those it lists, by id."""
+    coupons: tuple[Coupon, ...] = ()
+    has_fingerprints: bool = False
 
     @property
     def rank(self) -> Rank:
-        return _rank(self.modified_at, len(self.refund_ids), self.status, self.digest)
+        """Later wins; in the same second more refunds, then the later status, then the greater digest."""
+        status = _STATUS_RANKS.get(self.info.status, _CUSTOM_STATUS_RANK)
+        return (self.modified_at, len(self.refunds), status, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderState:
+    """All that is known of one order. Nothing yet, and still no order where only a refund or a deletion is known."""
+
+    version: Version | None = None
+    announced: bool = False
+    """order_placed has been told, or history made it superfluous."""
+    deleted_at: datetime | None = None
+    """Versions up to here are in the trash."""
+    reported: Mapping[int, tuple[datetime, ReportedRefund]] = field(default_factory=dict)
+    """Refunds told by themselves: id → (when, refund), the latest report."""
+
+    @property
+    def deleted(self) -> bool:
+        return self.version is not None and self.deleted_at is not None and self.deleted_at >= self.version.modified_at
+
+    @property
+    def status(self) -> str | None:
+        if self.version is None:
+            return None
+        return "trash" if self.deleted else self.version.info.status
+
+    @property
+    def placed(self) -> bool:
+        return self.status is not None and self.status not in NOT_PLACED
+
+    @property
+    def refunds(self) -> Mapping[int, Refund]:
+        """Listed and reported; where both tell of one refund the order's own word counts."""
+        listed = self.version.refunds if self.version else {}
+        return {refund_id: refund for refund_id, (_, refund) in self.reported.items()} | dict(listed)
+
+    def info(self) -> OrderInfo:
+        """The order as events show it: in the trash, if it is there."""
+        assert self.version is not None  # noqa: S101  # callers ask only for what was told of an order
+        return self.version.info.model_copy(update={"status": self.status})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,95 +146,226 @@ class Incoming:
     """One version of an order that a fact brought."""
 
     fact_id: UUID
-    store_id: UUID
     order: Order
-    email_hash: str | None
-    digest: bytes
-
-    @property
-    def rank(self) -> Rank:
-        return _rank(self.order.modified_at, len(self.order.refunds), self.order.status, self.digest)
-
-    def stored(self, *, announced: bool) -> Stored:
-        return Stored(
-            email_hash=self.email_hash,
-            status=self.order.status,
-            modified_at=self.order.modified_at,
-            digest=self.digest,
-            announced=announced,
-            refund_ids=frozenset(refund.id for refund in self.order.refunds),
-        )
+    version: Version
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """What one version told that the one before had not."""
-
-    type: EventType
-    occurred_at: datetime
-    fact_id: UUID
-    order: OrderInfo
-    old_status: str | None = None
-    refund: Refund | None = None
+OrderStep = Incoming | OrderDeletedFact | RefundFact
+"""What changes an order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a batch did to one order. `winner` is None when no version beat the stored one."""
+    """What a batch did to one order."""
 
+    before: OrderState
+    after: OrderState
     winner: Incoming | None
-    announced: bool
+    """The version that is stored now, if the batch brought it."""
     happenings: tuple[Happening, ...]
     results: tuple[tuple[UUID, Result], ...]
-    former_owner: str | None = None
-    """Whose order it was, when the winner is somebody else's."""
+
+    @property
+    def changed(self) -> bool:
+        return self.after != self.before
+
+    @property
+    def owner(self) -> str | None:
+        return self.after.version.email_hash if self.after.version else None
+
+    @property
+    def former_owner(self) -> str | None:
+        """Whose order it was, when it is somebody else's now."""
+        was = self.before.version.email_hash if self.before.version else None
+        return was if was != self.owner else None
+
+    @property
+    def fact_id(self) -> UUID:
+        """The last fact that had a part in it."""
+        return self.results[-1][0]
 
 
-def incoming(fact: Fact, email_hash: str | None) -> Incoming:
-    digest = sha256(fact.data.encode()).digest()
-    return Incoming(fact.id, fact.store_id, fact.data, email_hash, digest)
+def incoming(fact: OrderFact, email_hash: str | None) -> Incoming:
+    order = fact.data
+    version = Version(
+        info=order.info(),
+        email_hash=email_hash,
+        created_at=order.created_at,
+        modified_at=order.modified_at,
+        digest=sha256(order.encode()).digest(),
+        refunds={refund.id: refund for refund in order.refunds},
+        coupons=order.coupons,
+        has_fingerprints=bool(order.fingerprints),
+    )
+    return Incoming(fact.id, order, version)
 
 
-def fold(stored: Stored | None, versions: Sequence[Incoming]) -> Folded:
-    """Apply versions of one order, in any order of arrival, with or without repetitions."""
-    current, winner = stored, None
+def fold(stored: OrderState, steps: Sequence[OrderStep], *, live: bool, now: datetime) -> Folded:
+    """Apply facts of one order, in any order of arrival, with or without repetitions.
+
+    Not `live` is history: it tells the timeline of orders older than a day, and publishes nothing.
+    """
+    state, winner = stored, None
     happenings: list[Happening] = []
     results: list[tuple[UUID, Result]] = []
-    for version in sorted(versions, key=lambda v: v.rank):
-        result = _result(current, version)
-        results.append((version.fact_id, result))
-        if result == "applied":
-            happenings += _told(current, version)
-            current = version.stored(announced=_announced(current) or version.order.status not in NOT_PLACED)
-            winner = version
-    former = stored.email_hash if stored and winner and stored.email_hash != winner.email_hash else None
-    return Folded(winner, _announced(current), tuple(happenings), tuple(results), former)
+    for step in sorted(steps, key=_when):
+        fact_id = step.fact_id if isinstance(step, Incoming) else step.id
+        applied, result = _apply(state, step)
+        after = replace(applied, announced=_announced(applied, live=live, now=now))
+        told = _told(state, after, fact_id, now)
+        happenings += told if live else _quietly(told, after)
+        results.append((fact_id, result))
+        if isinstance(step, Incoming) and result == "applied":
+            winner = step
+        state = after
+    return Folded(stored, state, winner, tuple(happenings), tuple(results))
 
 
-def _result(current: Stored | None, version: Incoming) -> Result:
-    if current is None or version.rank > current.rank:
-        return "applied"
-    return "unchanged" if version.digest == current.digest else "stale"
+def _when(step: OrderStep) -> tuple[datetime, int, int, bytes]:
+    match step:
+        case Incoming():
+            return step.version.rank
+        case RefundFact() | OrderDeletedFact():
+            return (step.occurred_at, 10_000, 0, step.id.bytes)  # after the versions of the same second
+        case _:
+            assert_never(step)
 
 
-def _announced(current: Stored | None) -> bool:
-    return current is not None and current.announced
+def _apply(state: OrderState, step: OrderStep) -> tuple[OrderState, Result]:
+    match step:
+        case Incoming():
+            return _apply_version(state, step.version)
+        case OrderDeletedFact():
+            if state.deleted_at is not None and step.occurred_at <= state.deleted_at:
+                return state, "unchanged" if step.occurred_at == state.deleted_at else "stale"
+            return replace(state, deleted_at=step.occurred_at), "applied"
+        case RefundFact():
+            return _apply_refund(state, step)
+        case _:
+            assert_never(step)
 
 
-def _told(before: Stored | None, version: Incoming) -> Iterable[Happening]:
-    order = version.order
-    info = order.info()
-    if not _announced(before) and order.status not in NOT_PLACED:
-        yield Happening("order_placed", order.created_at, version.fact_id, info)
-    if before and before.status != order.status:
-        yield Happening("order_status_changed", order.modified_at, version.fact_id, info, old_status=before.status)
-    if order.status == "cancelled" and (before is None or before.status != "cancelled"):
-        yield Happening("order_cancelled", order.modified_at, version.fact_id, info)
-    for refund in order.refunds:
-        if before is None or refund.id not in before.refund_ids:
-            yield Happening("order_refunded", order.modified_at, version.fact_id, info, refund=refund)
+def _apply_version(state: OrderState, version: Version) -> tuple[OrderState, Result]:
+    if state.version is None or version.rank > state.version.rank:
+        return replace(state, version=version), "applied"
+    return state, "unchanged" if version.digest == state.version.digest else "stale"
 
 
-def _rank(modified_at: datetime, refunds: int, status: str, digest: bytes) -> Rank:
-    """Later wins; in the same second more refunds, then the later status, then the greater digest."""
-    return (modified_at, refunds, _STATUS_RANKS.get(status, _CUSTOM_STATUS_RANK), digest)
+def _apply_refund(state: OrderState, step: RefundFact) -> tuple[OrderState, Result]:
+    known = state.reported.get(step.data.id)
+    if known and (step.occurred_at, step.data.amount, step.data.reason) <= (
+        known[0],
+        known[1].amount,
+        known[1].reason,
+    ):
+        return state, "unchanged" if step.data == known[1] else "stale"
+    reported = {**state.reported, step.data.id: (step.occurred_at, step.data)}
+    return replace(state, reported=reported), "applied"
+
+
+def _announced(state: OrderState, *, live: bool, now: datetime) -> bool:
+    if state.announced or not state.placed:
+        return state.announced
+    return live or (state.version is not None and state.version.created_at < now - HISTORY_AGE)
+
+
+def _quietly(told: Iterable[Happening], after: OrderState) -> list[Happening]:
+    """What history tells: nothing of an order that its first live fact will announce."""
+    return [replace(happening, published=False) for happening in told] if after.announced else []
+
+
+def _told(before: OrderState, after: OrderState, fact_id: UUID, now: datetime) -> list[Happening]:
+    """What is known after and was not before."""
+    if after.version is None:
+        return []
+    order, version = EventData(order=after.info()), after.version
+    changed_at = after.deleted_at if after.deleted and after.deleted_at else version.modified_at
+    told: list[Happening] = []
+    if after.announced and not before.announced:
+        told.append(Happening("order_placed", version.created_at, fact_id, order))
+        told += [
+            Happening("coupon_applied", version.created_at, fact_id, order, note=coupon.code)
+            for coupon in version.coupons
+        ]
+    if before.status is not None and before.status != after.status:
+        changed = EventData(order=order.order, old_status=before.status)
+        told.append(Happening("order_status_changed", changed_at, fact_id, changed))
+    if before.status != after.status and after.status == "completed":
+        told.append(Happening("order_completed", changed_at, fact_id, order))
+    if before.status != after.status and after.status == "cancelled":
+        told.append(Happening("order_cancelled", changed_at, fact_id, order))
+    told += _refunds_told(before, after, fact_id, order)
+    told += _odd(before, after, fact_id, now)
+    return told
+
+
+def _refunds_told(before: OrderState, after: OrderState, fact_id: UUID, order: EventData) -> Iterable[Happening]:
+    known = before.refunds if before.version else {}
+    for refund_id, refund in after.refunds.items():
+        if refund_id not in known and after.version:
+            at = after.reported[refund_id][0] if refund_id in after.reported else after.version.modified_at
+            plain = Refund(id=refund.id, amount=refund.amount, reason=refund.reason)
+            yield Happening("order_refunded", at, fact_id, EventData(order=order.order, refund=plain))
+
+
+def _odd(before: OrderState, after: OrderState, fact_id: UUID, now: datetime) -> Iterable[Happening]:
+    """Notes on what a store can hardly mean; it is kept all the same."""
+    if after.version is None or before.version is after.version:
+        return
+    new, old, order = after.version, before.version, EventData(order=after.info())
+    if old and old.info.currency != new.info.currency:
+        told = f"The currency of order {new.info.number} changed from {old.info.currency} to {new.info.currency}."
+        yield Happening("note_added", new.modified_at, fact_id, order, note=told)
+    if not EARLIEST <= new.created_at <= now + CLOCK_SKEW and (old is None or old.created_at != new.created_at):
+        told = (
+            f"Order {new.info.number} claims to be of {new.created_at:%Y-%m-%d}."
+            " It counts as an order, and for no window of time."
+        )
+        yield Happening("note_added", now, fact_id, order, note=told)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An order's refunds as the modules count them: without those that a lost dispute caused."""
+
+    count: int = 0
+    full: int = 0
+    """Those within 0.01 of the order's total."""
+    value: Decimal = Decimal(0)
+    """At most the order's total."""
+    excess: Decimal = Decimal(0)
+    """By how much more than the total was paid back: a mistake, or goodwill, of the store's."""
+
+
+def settled(state: OrderState, lost_amounts: Sequence[Decimal]) -> Settled:
+    """`lost_amounts`: of the order's lost disputes. One lost dispute explains one refund."""
+    if state.version is None:
+        return Settled()
+    total = state.version.info.total
+    returns = _returns(state.refunds.values(), list(lost_amounts))
+    value = sum((refund.amount for refund in returns), Decimal(0))
+    return Settled(
+        count=len(returns),
+        full=sum(abs(refund.amount - total) <= SAME_AMOUNT for refund in returns),
+        value=min(value, total),
+        excess=max(value - total - SAME_AMOUNT, Decimal(0)),
+    )
+
+
+def _returns(refunds: Iterable[Refund], lost_amounts: list[Decimal]) -> list[Refund]:
+    """The refunds that are the customer's returns."""
+    returns = []
+    for refund in sorted(refunds, key=lambda refund: refund.id):
+        if _says_dispute(refund.reason):
+            continue
+        cause = next((amount for amount in lost_amounts if abs(amount - refund.amount) <= SAME_AMOUNT), None)
+        if cause is None:
+            returns.append(refund)
+        else:
+            lost_amounts.remove(cause)
+    return returns
+
+
+def _says_dispute(reason: str) -> bool:
+    """WooPayments refunds the order of a lost dispute with this reason."""
+    return reason.strip().rstrip(".").casefold() == "dispute lost"

@@ -1,34 +1,98 @@
-"""I/O around the decisions: a batch of facts in, one commit, its events out."""
+"""I/O around the decisions: a batch of facts in, one commit, its events out.
 
+Locks, always in this order: the stores' settings and catalogues, orders and disputes, payments, customers,
+fingerprints. A batch never locks a customer whose fact it did not bring: those it touches it marks in rescore_due.
+"""
+
+import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
-from scorer import changes, facts, store
-from scorer.changes import Rescored
-from scorer.customer import Key
-from scorer.facts import Folded, Happening, Incoming
-from scorer.score import Scoring, score
+from scorer import batch as batches
+from scorer import changes, checkouts, disputes, facts, horizon
+from scorer.batch import Batch, DisputeKey, OrderKey
+from scorer.changes import Asked, Rescored
+from scorer.conclude import Concluded, Known, conclude
+from scorer.customer import Customer, Key
+from scorer.facts import NOT_PLACED, Folded, Happening, Incoming, OrderState, Result
+from scorer.metrics import RESCORED, processing, pure
+from scorer.score import score
+from scorer.scoring import Scoring
+from scorer.store import customers, jobs, links, orders, published, rescoring, scoring
+from scorer.store.orders import CatalogueEntry, Payment, Saved
+from scorer.store.scoring import UNSET, StoredScoring
 from shared.broker import Outgoing
 from shared.consumer import Message
-from shared.db import Connection, Partitions, Pool
-from shared.events import Cause, Event, Fact
+from shared.db import Connection, MeanwhileError, Partitions, Pool
+from shared.events import TO_SCORER, Automation, Cause, Event, Fact
 from shared.identity import email_hash
 from shared.ids import uuid7
 from shared.outbox import Outbox, Transaction
 from shared.secrets import Vault
 from shared.topology import EVENTS
 
-RESCORE_BATCH = 200
+GIVE_WAY_SECONDS = 1.0
+"""How long a batch of history waits for live facts to be done with, before it takes its turn all the same."""
+
+Outcome = tuple[UUID, Result, str | None]
+"""(fact id, what became of it, why)"""
 
 
 class UnknownStoreError(ValueError):
     """A fact of a store that does not exist here."""
 
 
-def parse_fact(message: Message) -> Fact:
-    return Fact.model_validate_json(message.body)
+def parse(message: Message) -> Fact | Automation:
+    return TO_SCORER.validate_json(message.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a store scores, as of a version."""
+
+    stored: StoredScoring = UNSET
+    scoring: Scoring = field(default_factory=Scoring)
+
+
+_DEFAULTS = Rules()
+
+
+@dataclass(slots=True)
+class Touched:
+    """What a batch's facts tell of customers."""
+
+    happenings: dict[Key, list[Happening]] = field(default_factory=lambda: defaultdict(list))
+    causes: dict[Key, UUID] = field(default_factory=dict)
+    emails: dict[Key, tuple[str, datetime]] = field(default_factory=dict)
+    """E-mail, and when its owner last did something: where a fact brought it."""
+    at_checkout_only: set[Key] = field(default_factory=set)
+    """Of whom nothing became known but attempts at the checkout."""
+
+    def note_order(self, store_id: UUID, concluded: Concluded) -> None:
+        if concluded.folded.owner is None or concluded.fact_id is None:
+            return
+        key = (store_id, concluded.folded.owner)
+        self.happenings[key] += concluded.happenings
+        self.causes[key] = concluded.fact_id
+        if (winner := concluded.folded.winner) and winner.order.email:
+            self._note_email(key, winner.order.email, winner.order.created_at)
+
+    def note_checkout(self, checkout: checkouts.Checkout) -> None:
+        key = (checkout.fact.store_id, checkout.email_hash)
+        if key not in self.causes:
+            self.at_checkout_only.add(key)
+        self.happenings[key] += checkouts.told(checkout)
+        self.causes[key] = checkout.fact.id
+        if checkout.fact.data.email:
+            self._note_email(key, checkout.fact.data.email, checkout.fact.occurred_at)
+
+    def _note_email(self, key: Key, email: str, at: datetime) -> None:
+        known = self.emails.get(key)
+        self.emails[key] = (email, max(at, known[1]) if known else at)
 
 
 class Scorer:
@@ -37,135 +101,434 @@ class Scorer:
     def __init__(self, outbox: Outbox, pool: Pool, vault: Vault) -> None:
         self.outbox = outbox
         self.pool = pool
+        self.partitions = Partitions("scorer.events", "scorer.timeline")
         self._vault = vault
         self._hash_keys: dict[UUID, bytes] = {}
-        self.partitions = Partitions("scorer.events")
-        self.scoring = Scoring()
+        self._rules: dict[UUID, Rules] = {}
+        self._live = 0
+        self._no_live = asyncio.Event()
+        self._no_live.set()
 
-    async def process(self, batch: Sequence[Fact]) -> None:
+    async def process(self, batch: Sequence[Fact | Automation]) -> None:
         """Store the facts, recalculate whom they change, publish what that changed. Idempotent."""
-        await self.partitions.cover(self.pool, [datetime.now(UTC)])
-        async with self.outbox.transaction() as transaction:
-            connection = transaction.connection
-            versions = await self._versions(connection, batch)
-            folds = await self._fold(connection, versions)
-            now = datetime.now(UTC)
-            await self._store(connection, folds, now)
-            await self._rescore_owners(transaction, folds, now)
+        self._live += 1
+        self._no_live.clear()
+        try:
+            await self._process(batch, live=True)
+        finally:
+            self._live -= 1
+            if not self._live:
+                self._no_live.set()
 
-    async def _versions(self, connection: Connection, batch: Sequence[Fact]) -> list[Incoming]:
-        unknown = {fact.store_id for fact in batch} - self._hash_keys.keys()
+    async def process_history(self, batch: Sequence[Fact | Automation]) -> None:
+        """The same without a word to anybody, giving way to live facts. Idempotent."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._no_live.wait(), GIVE_WAY_SECONDS)
+        await self._process(batch, live=False)
+
+    async def _process(self, batch: Sequence[Fact | Automation], *, live: bool) -> None:
+        times = {m.recorded_at for m in batch if isinstance(m, Automation)}
+        await self.partitions.cover(self.pool, {datetime.now(UTC), *times})
+        with processing("live" if live else "history", len(batch)):
+            async with self.outbox.transaction() as transaction:
+                connection = transaction.connection
+                await self.hold_rules(connection, {message.store_id for message in batch})
+                with pure():
+                    found = batches.sort(batch, self._hash)
+                outcomes = await self._learn(connection, found)
+                outcomes += await self._orders_and_checkouts(transaction, found, live=live)
+                await published.save_outcomes(connection, outcomes, datetime.now(UTC))
+                await published.save_automations(connection, found.automations)
+
+    # Stores -----------------------------------------------------------------------------------------------------------
+
+    async def hold_rules(self, connection: Connection, store_ids: Collection[UUID]) -> None:
+        """Know how these stores score; they score so until the commit.
+
+        Raises:
+            UnknownStoreError: there is no such store.
+        """
+        await scoring.hold(connection, store_ids, about="scoring")
+        unknown = set(store_ids) - self._hash_keys.keys()
         if unknown:
-            sealed = await store.hash_keys(connection, unknown)
+            sealed = await scoring.hash_keys(connection, unknown)
             self._hash_keys |= {store_id: self._vault.open(key) for store_id, key in sealed.items()}
-        return [facts.incoming(fact, self._hash(fact)) for fact in batch]
+        if missing := unknown - self._hash_keys.keys():
+            raise UnknownStoreError(str(min(missing)))
+        for store_id, version in (await scoring.versions(connection, store_ids)).items():
+            if version != self.rules(store_id).stored.version:
+                await self.reread_rules(connection, store_id)
 
-    def _hash(self, fact: Fact) -> str | None:
-        if fact.store_id not in self._hash_keys:
-            raise UnknownStoreError(str(fact.store_id))
-        return email_hash(self._hash_keys[fact.store_id], fact.data.email) if fact.data.email else None
+    async def reread_rules(self, connection: Connection, store_id: UUID) -> None:
+        stored = await scoring.read(connection, store_id)
+        self._rules[store_id] = Rules(stored, Scoring.model_validate(stored.settings))
 
-    async def _fold(self, connection: Connection, versions: Sequence[Incoming]) -> dict[store.OrderKey, Folded]:
-        grouped: dict[store.OrderKey, list[Incoming]] = defaultdict(list)
-        for version in versions:
-            grouped[version.store_id, version.order.id].append(version)
-        keys = list(grouped)
-        await store.lock_orders(connection, keys)
-        stored = await store.orders(connection, keys)
-        return {key: facts.fold(stored.get(key), of_order) for key, of_order in grouped.items()}
+    def rules(self, store_id: UUID) -> Rules:
+        return self._rules.get(store_id, _DEFAULTS)
 
-    async def _store(self, connection: Connection, folds: dict[store.OrderKey, Folded], now: datetime) -> None:
-        won = [(fold.winner, fold) for fold in folds.values() if fold.winner]
-        if won:
-            winners = [winner for winner, _ in won]
-            await store.save_orders(connection, won)
-            await store.save_refunds(connection, winners, [(w.store_id, w.order.id) for w in winners])
-        moved = [(key[0], fold.former_owner) for key, fold in folds.items() if fold.former_owner]
-        if moved:
-            await store.mark_rescore(connection, moved, now)
-        outcomes = [
-            (fact_id, result, _why(fold, result)) for fold in folds.values() for fact_id, result in fold.results
+    def _hash(self, store_id: UUID, email: str) -> str:
+        return email_hash(self._hash_keys[store_id], email)
+
+    async def _begin_stores(self, connection: Connection, found: Batch) -> None:
+        """A store's first order says in which currency it counts."""
+        firsts: dict[UUID, str] = {}
+        for (store_id, _), steps in sorted(found.steps.items()):
+            for step in steps:
+                if isinstance(step, Incoming) and not self.rules(store_id).stored.version:
+                    firsts.setdefault(store_id, step.order.currency)
+        for store_id, currency in firsts.items():
+            await scoring.begin(connection, store_id, currency)
+            await self.reread_rules(connection, store_id)
+
+    # Products ---------------------------------------------------------------------------------------------------------
+
+    async def _learn(self, connection: Connection, found: Batch) -> list[Outcome]:
+        """The catalogue: which product is in which categories. Orders that have it follow in a job.
+
+        Orders read the catalogue when they are saved; so they hold it still, and whoever changes it waits for them.
+        """
+        entries = _catalogue(found)
+        changing = await orders.stores_with_changes(connection, entries) if entries else set()
+        await scoring.hold(connection, changing, about="catalogue", alone=True)
+        await scoring.hold(connection, _ordering(found) - changing, about="catalogue")
+        if not entries:
+            return []
+        names = {(f.store_id, c.slug): c.name for f in found.products for c in f.data.categories}
+        await orders.save_categories(connection, names)
+        changed = await orders.save_products(connection, entries)
+        for store_id in sorted({store_id for store_id, _ in changed}):
+            await jobs.queue(connection, uuid7(), store_id, "categories", datetime.now(UTC))
+        return [
+            (fact.id, "applied" if (fact.store_id, fact.data.id) in changed else "unchanged", None)
+            for fact in found.products
         ]
-        await store.save_outcomes(connection, outcomes, now)
 
-    async def _rescore_owners(
-        self, transaction: Transaction, folds: dict[store.OrderKey, Folded], now: datetime
-    ) -> None:
-        happenings: dict[Key, list[Happening]] = defaultdict(list)
-        causes: dict[Key, UUID] = {}
-        emails: dict[Key, str] = {}
-        for fold in folds.values():
-            if (winner := fold.winner) and winner.email_hash and winner.order.email:
-                key = (winner.store_id, winner.email_hash)
-                happenings[key] += fold.happenings
-                causes[key] = winner.fact_id
-                emails[key] = winner.order.email
-        if not emails:
-            return
-        owners = [(store_id, hashed, email) for (store_id, hashed), email in emails.items()]
-        await store.ensure_customers(transaction.connection, owners, now)
-        rescored = await self.recalculate(transaction.connection, list(emails), now, happenings=happenings)
-        told = [(change, Cause(kind="fact", id=causes[change.before.key])) for change in rescored]
-        await self.publish(transaction, told, now)
+    # Orders, disputes, checkouts --------------------------------------------------------------------------------------
+
+    async def _orders_and_checkouts(self, transaction: Transaction, found: Batch, *, live: bool) -> list[Outcome]:
+        connection = transaction.connection
+        await self._begin_stores(connection, found)
+        outcomes: list[Outcome] = [(fact_id, "unchanged", "no e-mail: it is nobody's") for fact_id in found.of_nobody]
+        concluded = await _conclude(connection, found, outcomes, live=live)
+        new = await customers.save_checkouts(connection, found.checkouts) if found.checkouts else set()
+        outcomes += [(c.fact.id, "applied" if c.fact.id in new else "unchanged", None) for c in found.checkouts]
+        fresh = [checkout for checkout in found.checkouts if checkout.fact.id in new]
+        with pure():
+            touched = _touched(concluded, fresh)
+        if not touched.causes and not any(one.changed for one in concluded.values()):
+            return outcomes
+        locked = await _lock_customers(connection, touched)
+        await _save_orders(connection, concluded, locked)
+        now = datetime.now(UTC)
+        asked: Asked = "fact" if live else "history"
+        await _mark_former_owners(connection, concluded, now)
+        await _settle_links(connection, concluded, fresh, asked=asked, now=now)
+        rescored = await self.recalculate(connection, locked, now, asked=asked, touched=touched)
+        causes = {key: Cause(kind="fact", id=fact_id) for key, fact_id in touched.causes.items()}
+        await self.publish(transaction, [(change, causes[change.before.key]) for change in rescored], now)
+        return outcomes
+
+    # Recalculating ----------------------------------------------------------------------------------------------------
 
     async def recalculate(
         self,
         connection: Connection,
-        keys: Sequence[Key],
+        locked: Mapping[Key, Customer],
         now: datetime,
         *,
-        happenings: dict[Key, list[Happening]] | None = None,
-        always: bool = True,
+        asked: Asked,
+        touched: Touched | None = None,
     ) -> list[Rescored]:
-        """Lock these customers and score them anew from the facts."""
-        customers = await store.lock_customers(connection, keys)
-        features = await store.features(connection, list(customers), now)
-        return [
-            changes.rescored(
-                customer,
-                features[key],
-                score(features[key], is_allowlisted=customer.is_allowlisted, scoring=self.scoring, now=now),
-                happenings=sorted((happenings or {}).get(key, ()), key=lambda h: h.occurred_at),
-                always=always,
-            )
-            for key, customer in customers.items()
-        ]
+        """Score these locked customers anew from the facts."""
+        if not locked:
+            return []
+        touched = touched or Touched()
+        currencies = {store_id: self.rules(store_id).stored.currency for store_id, _ in locked}
+        features = await customers.features(connection, list(locked), currencies, now)
+        RESCORED.labels(asked).inc(len(locked))
+        with pure():
+            return [
+                changes.rescored(
+                    customer,
+                    features[key],
+                    score(features[key], is_allowlisted=customer.is_allowlisted, scoring=rules, now=now),
+                    rules,
+                    asked=asked,
+                    happenings=sorted(touched.happenings.get(key, ()), key=lambda h: h.occurred_at),
+                    quiet_score=key in touched.at_checkout_only,
+                )
+                for key, customer in locked.items()
+                for rules in (self.rules(key[0]).scoring,)
+            ]
 
     async def publish(
         self, transaction: Transaction, rescored: Sequence[tuple[Rescored, Cause]], now: datetime
     ) -> None:
-        """Save the recalculated customers with their events, and send these."""
-        told = [(change, changes.events(change, cause=cause, now=now)) for change, cause in rescored]
-        await store.save_customers(
-            transaction.connection, [(change, change.before.sequence + len(events)) for change, events in told], now
-        )
-        events = [event for _, of_customer in told for event in of_customer]
-        await store.save_events(transaction.connection, events)
-        transaction.send(*(_outgoing(event) for event in events))
+        """Save the recalculated customers with their events, timelines and histories, and send the events."""
+        if not rescored:
+            return
+        connection = transaction.connection
+        with pure():
+            told = [(change, changes.events(change, cause=cause, now=now)) for change, cause in rescored]
+            rows = [
+                (
+                    change,
+                    changes.snapshot(change, now, scored=True),
+                    change.before.sequence + len(events),
+                    _next_change(change, now),
+                )
+                for change, events in told
+            ]
+            encoded = [(event, event.encode()) for _, events in told for event in events]
+            entries = [(c.before.key, e) for c, events in told for e in changes.timeline(c, events, now=now)]
+            points = [(change.before.key, point) for change, _ in told if (point := changes.history(change))]
+        await customers.save(connection, rows, now)
+        await published.save_events(connection, encoded)
+        await published.save_timeline(connection, entries, now)
+        await published.save_history(connection, points, now)
+        touching = [change for change, _ in told if change.touches_linked]
+        if touching:
+            reason: Asked = "history" if touching[0].asked == "history" else "link"
+            await links.touch_linked(connection, [change.before.key for change in touching], reason=reason, now=now)
+        transaction.send(*(_outgoing(event, body) for event, body in encoded))
 
-    async def rescore_all_due(self) -> None:
-        """Recalculate the customers whom others' facts touched, until none is left."""
-        while await self.rescore_due() == RESCORE_BATCH:
-            pass
-
-    async def rescore_due(self) -> int:
-        """One batch of those due; the number taken. Only what moved is published."""
+    async def rescore_due(self, limit: int) -> int:
+        """One batch of the customers whom others' facts, time or settings touched; the number taken."""
         await self.partitions.cover(self.pool, [datetime.now(UTC)])
         async with self.outbox.transaction() as transaction:
-            keys = await store.take_rescore_due(transaction.connection, RESCORE_BATCH)
-            if keys:
-                now = datetime.now(UTC)
-                rescored = await self.recalculate(transaction.connection, keys, now, always=False)
-                cause = Cause(kind="sweep", id=uuid7())
-                await self.publish(transaction, [(change, cause) for change in rescored], now)
-            return len(keys)
+            due = await rescoring.take(transaction.connection, limit)
+            if due:
+                await self.rescore(transaction, due)
+            return len(due)
+
+    async def rescore(self, transaction: Transaction, due: Mapping[Key, Asked]) -> None:
+        """Recalculate customers of whom no fact came. What did not move is not published."""
+        connection = transaction.connection
+        await self.hold_rules(connection, {store_id for store_id, _ in due})
+        locked = await customers.lock(connection, list(due))
+        now = datetime.now(UTC)
+        moved = await links.moved(connection, [key for key, asked in due.items() if asked == "moved" and key in locked])
+        await links.settle(connection, moved, reason="link", now=now)
+        rescored: list[tuple[Rescored, Cause]] = []
+        for asked in sorted(set(due.values())):
+            some = {key: customer for key, customer in locked.items() if due[key] == asked}
+            cause = Cause(kind=asked, id=uuid7())
+            rescored += [(change, cause) for change in await self.recalculate(connection, some, now, asked=asked)]
+        await self.publish(transaction, rescored, now)
 
 
-def _why(fold: Folded, result: facts.Result) -> str | None:
-    if result == "applied" and fold.winner and fold.winner.email_hash is None:
+def _next_change(change: Rescored, now: datetime) -> datetime | None:
+    return horizon.next_change(change.features, change.scoring, is_allowlisted=change.after.is_allowlisted, now=now)
+
+
+def _outgoing(event: Event, body: bytes) -> Outgoing:
+    return Outgoing(event.id, EVENTS, event.type, body)
+
+
+def _catalogue(found: Batch) -> list[CatalogueEntry]:
+    return [
+        CatalogueEntry(
+            fact.store_id,
+            fact.data.id,
+            tuple(sorted({category.slug for category in fact.data.categories})),
+            fact.occurred_at,
+            digest,
+        )
+        for fact, digest in batches.latest_products(found.products)
+    ]
+
+
+def _ordering(found: Batch) -> set[UUID]:
+    """Stores of which the batch has an order with products."""
+    return {
+        store_id
+        for (store_id, _), steps in found.steps.items()
+        if any(isinstance(step, Incoming) and step.order.product_ids for step in steps)
+    }
+
+
+async def _conclude(
+    connection: Connection, found: Batch, outcomes: list[Outcome], *, live: bool
+) -> dict[OrderKey, Concluded]:
+    """What the batch's facts amount to, order by order, orders and disputes locked. Disputes are saved here."""
+    if not found.steps and not found.disputes:
+        return {}
+    keys = sorted({*found.steps, *await _orders_named(connection, found)})
+    await orders.lock(connection, keys, found.disputes)
+    stored = await orders.states(connection, keys)
+    now = datetime.now(UTC)
+    with pure():
+        folds = {
+            key: facts.fold(stored.get(key, OrderState()), found.steps.get(key, ()), live=live, now=now) for key in keys
+        }
+    await _save_reports(connection, found)
+    known, waiting = await _known_disputes(connection, found, folds, outcomes)
+    with pure():
+        concluded = {key: conclude(fold, known.get(key, ()), live=live, now=now) for key, fold in folds.items()}
+        outcomes += [
+            (fact_id, result, _why(fold, result)) for fold in folds.values() for fact_id, result in fold.results
+        ]
+    cases = {
+        (store_id, case.after.dispute.id): case for (store_id, _), one in concluded.items() for case in one.cases
+    } | waiting
+    await orders.save_disputes(connection, {key: c.after for key, c in cases.items() if c.after != c.before})
+    return concluded
+
+
+def _why(fold: Folded, result: Result) -> str | None:
+    if fold.after.version is None:
+        return "kept until its order comes"
+    if result == "applied" and fold.owner is None:
         return "the order has no e-mail and belongs to nobody"
     return None
 
 
-def _outgoing(event: Event) -> Outgoing:
-    return Outgoing(event.id, EVENTS, event.type, event.encode())
+async def _orders_named(connection: Connection, found: Batch) -> set[OrderKey]:
+    """Orders that the batch's disputes name, or are known to belong to: as far as one sees without a lock."""
+    if not found.disputes:
+        return set()
+    known = await orders.disputes(connection, list(found.disputes))
+    paid = await orders.orders_of_payments(connection, _payments(found))
+    ids = {(store_id, f.data.order_id) for (store_id, _), some in found.disputes.items() for f in some}
+    ids |= {(store_id, case.dispute.order_id) for (store_id, _), case in known.items()}
+    ids |= {(store_id, order_id) for (store_id, _), order_id in paid.items()}
+    return {(store_id, order_id) for store_id, order_id in ids if order_id is not None}
+
+
+def _payments(found: Batch) -> set[Payment]:
+    return {
+        (store_id, payment)
+        for (store_id, _), some in found.disputes.items()
+        for fact in some
+        for payment in fact.data.payments
+    }
+
+
+async def _save_reports(connection: Connection, found: Batch) -> None:
+    """Deletions and refunds that are told by themselves are facts also where their order is not known yet."""
+    deletions = [(store_id, step.data.id, step.occurred_at) for store_id, step in found.deletions]
+    if deletions:
+        await orders.save_deletions(connection, deletions)
+    if found.refunds:
+        await orders.save_reported(connection, found.refunds)
+
+
+async def _known_disputes(
+    connection: Connection, found: Batch, folds: Mapping[OrderKey, Folded], outcomes: list[Outcome]
+) -> tuple[dict[OrderKey, list[Known]], dict[DisputeKey, Known]]:
+    """The disputes of these orders as they are after the batch, and those that wait for their order.
+
+    Raises:
+        MeanwhileError: an order came this moment that a dispute belongs to.
+    """
+    claims: dict[Payment, int | None] = dict.fromkeys(_payments(found))
+    for (store_id, order_id), fold in folds.items():
+        for payment in fold.winner.order.payments if fold.winner else ():
+            claims[store_id, payment] = min(order_id, claims.get((store_id, payment)) or order_id)
+    stored: dict[DisputeKey, disputes.Case] = {}
+    paid: dict[Payment, int] = {}
+    if claims:
+        await orders.claim_payments(connection, claims)
+        paid = await orders.orders_of_payments(connection, claims)
+        stored |= await orders.disputes_without_order(connection, claims)
+    stored |= await orders.disputes_of(connection, list(folds))
+    if found.disputes:
+        stored |= await orders.disputes(connection, list(found.disputes))
+    with pure():
+        return _joined(found, folds, stored, paid, outcomes)
+
+
+def _joined(
+    found: Batch,
+    folds: Mapping[OrderKey, Folded],
+    stored: Mapping[DisputeKey, disputes.Case],
+    paid: Mapping[Payment, int],
+    outcomes: list[Outcome],
+) -> tuple[dict[OrderKey, list[Known]], dict[DisputeKey, Known]]:
+    of_order: dict[OrderKey, list[Known]] = defaultdict(list)
+    waiting: dict[DisputeKey, Known] = {}
+    for key in sorted({*stored, *found.disputes}):
+        folded = disputes.fold(stored.get(key), found.disputes.get(key, ()))
+        outcomes += [
+            (fact_id, result, None if folded.after.dispute.order_id else "kept until its order is known")
+            for fact_id, result in folded.results
+        ]
+        after = disputes.joined(folded.after, {payment: o for (store, payment), o in paid.items() if store == key[0]})
+        fact_id = folded.results[-1][0] if folded.results else None
+        one = Known(folded.before, after, fact_id)
+        if after.dispute.order_id is None:
+            waiting[key] = one
+        elif (key[0], after.dispute.order_id) in folds:
+            of_order[key[0], after.dispute.order_id].append(one)
+        else:
+            raise MeanwhileError("a dispute's order came meanwhile")
+    return of_order, waiting
+
+
+def _touched(concluded: Mapping[OrderKey, Concluded], fresh: Sequence[checkouts.Checkout]) -> Touched:
+    touched = Touched()
+    for (store_id, _), one in concluded.items():
+        touched.note_order(store_id, one)
+    for checkout in fresh:
+        touched.note_checkout(checkout)
+    return touched
+
+
+async def _lock_customers(connection: Connection, touched: Touched) -> dict[Key, Customer]:
+    now = datetime.now(UTC)
+    brought = [(*key, email, at) for key, (email, at) in touched.emails.items()]
+    if brought:
+        await customers.ensure(connection, brought, now)
+    return await customers.lock(connection, list(touched.causes))
+
+
+async def _save_orders(
+    connection: Connection, concluded: Mapping[OrderKey, Concluded], locked: Mapping[Key, Customer]
+) -> None:
+    to_save = [
+        Saved(key, one.folded, one.settled, disputed=bool(one.cases), forgotten=_forgotten(key, one, locked))
+        for key, one in concluded.items()
+        if one.changed
+    ]
+    if to_save:
+        await orders.save(connection, to_save)
+
+
+def _forgotten(key: OrderKey, one: Concluded, locked: Mapping[Key, Customer]) -> bool:
+    owner = locked.get((key[0], one.folded.owner or ""))
+    version = one.folded.after.version
+    return bool(owner and version and owner.erased_at and version.created_at <= owner.erased_at)
+
+
+async def _mark_former_owners(connection: Connection, concluded: Mapping[OrderKey, Concluded], now: datetime) -> None:
+    former = {(key[0], was) for key, one in concluded.items() if (was := one.folded.former_owner)}
+    if former:
+        await rescoring.mark(connection, sorted(former), reason="moved", now=now)
+
+
+async def _settle_links(
+    connection: Connection,
+    concluded: Mapping[OrderKey, Concluded],
+    fresh: Sequence[checkouts.Checkout],
+    *,
+    asked: Asked,
+    now: datetime,
+) -> None:
+    """Bring fingerprints up to the facts, of those customers whose fingerprints the batch can have changed."""
+    keys = {(c.fact.store_id, c.email_hash) for c in fresh if c.fact.data.fingerprints}
+    keys |= {
+        (key[0], one.folded.owner)
+        for key, one in concluded.items()
+        if one.folded.owner and one.changed and _fingerprints_may_move(one.folded)
+    }
+    if not keys:
+        return
+    moves = await links.moved(connection, sorted(keys))
+    await links.settle(connection, moves, reason="history" if asked == "history" else "link", now=now)
+
+
+def _fingerprints_may_move(folded: Folded) -> bool:
+    before, after = folded.before, folded.after
+    if not any(state.version and state.version.has_fingerprints for state in (before, after)):
+        return False
+    return folded.winner is not None or (before.status in NOT_PLACED) != (after.status in NOT_PLACED)

@@ -23,10 +23,19 @@ ALTER TABLE scorer.orders
     ADD refund_value numeric NOT NULL DEFAULT 0,          -- of refund_count refunds, at most the total
     ADD listed_refunds integer NOT NULL DEFAULT 0,        -- refunds that the version itself lists: part of its rank
     ADD deleted boolean NOT NULL DEFAULT false,           -- in the store's trash since this version
+    ADD disputed boolean NOT NULL DEFAULT false,          -- a dispute names it
     ADD coupons jsonb,                       -- [[code, once], ...]; NULL: none
     ADD product_ids bigint[] NOT NULL DEFAULT '{}',
     ADD categories text[] NOT NULL DEFAULT '{}',          -- slugs, from the products as they are known
     ADD fingerprints bytea[] NOT NULL DEFAULT '{}';       -- rising; a shipping address comes first
+
+UPDATE scorer.orders o SET listed_refunds = o.refund_count, full_refund_count = r.full_refunds,
+    refund_value = least(r.value, o.total)
+FROM (
+    SELECT store_id, order_id, sum(amount) AS value, count(*) FILTER (WHERE abs(amount - total) <= 0.01) AS full_refunds
+    FROM scorer.refunds JOIN scorer.orders USING (store_id, order_id) GROUP BY store_id, order_id
+) AS r
+WHERE o.store_id = r.store_id AND o.order_id = r.order_id AND o.refund_count > 0;
 
 CREATE TABLE scorer.reported_refunds (       -- told by themselves, by stores whose orders do not list them
     store_id uuid NOT NULL,
@@ -160,13 +169,11 @@ CREATE TABLE scorer.jobs (
     id uuid PRIMARY KEY,
     store_id uuid NOT NULL,
     kind text NOT NULL,                      -- recompute, categories
-    params jsonb NOT NULL,
     state text NOT NULL,                     -- queued, running, done, failed, cancelled
     done bigint NOT NULL DEFAULT 0,
     total bigint,
     position text,                           -- where to go on
     error text,
-    after_xid xid8 NOT NULL,                 -- begins once all transactions that could not see its cause are over
     leased_until timestamptz,
     created_at timestamptz NOT NULL,
     finished_at timestamptz

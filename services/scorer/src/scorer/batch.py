@@ -1,0 +1,95 @@
+"""A batch of facts, sorted by what each is about: orders, disputes, checkouts, products."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import assert_never
+from uuid import UUID
+
+from scorer import facts
+from scorer.checkouts import Checkout
+from scorer.facts import OrderStep
+from shared.events import (
+    Automation,
+    CheckoutAttemptFact,
+    DeclineFact,
+    DisputeFact,
+    Fact,
+    OrderDeletedFact,
+    OrderFact,
+    ProductFact,
+    RefundFact,
+    ReportedRefund,
+)
+
+OrderKey = tuple[UUID, int]
+DisputeKey = tuple[UUID, str]
+
+Hash = Callable[[UUID, str], str]
+"""(store id, normalised e-mail) → email_hash"""
+
+
+@dataclass(slots=True)
+class Batch:
+    steps: dict[OrderKey, list[OrderStep]] = field(default_factory=lambda: defaultdict(list))
+    disputes: dict[DisputeKey, list[DisputeFact]] = field(default_factory=lambda: defaultdict(list))
+    checkouts: list[Checkout] = field(default_factory=list)
+    of_nobody: list[UUID] = field(default_factory=list)
+    """Facts of the checkout without an e-mail: the gate keeps them, no customer is made of them."""
+    products: list[ProductFact] = field(default_factory=list)
+    automations: list[Automation] = field(default_factory=list)
+
+    @property
+    def deletions(self) -> list[tuple[UUID, OrderDeletedFact]]:
+        """(store id, deletion)"""
+        return [
+            (key[0], step) for key, steps in self.steps.items() for step in steps if isinstance(step, OrderDeletedFact)
+        ]
+
+    @property
+    def refunds(self) -> list[tuple[UUID, ReportedRefund, datetime]]:
+        """(store id, refund, when it was reported): of each refund the report that wins."""
+        reported = [
+            (key[0], step.data, step.occurred_at)
+            for key, steps in self.steps.items()
+            for step in steps
+            if isinstance(step, RefundFact)
+        ]
+        reported.sort(key=lambda one: (one[2], one[1].amount, one[1].reason))
+        return list({(store_id, r.order_id, r.id): (store_id, r, at) for store_id, r, at in reported}.values())
+
+
+def sort(batch: Iterable[Fact | Automation], hash_of: Hash) -> Batch:
+    found = Batch()
+    for message in batch:
+        match message:
+            case OrderFact():
+                email_hash = hash_of(message.store_id, message.data.email) if message.data.email else None
+                found.steps[message.store_id, message.data.id].append(facts.incoming(message, email_hash))
+            case OrderDeletedFact():
+                found.steps[message.store_id, message.data.id].append(message)
+            case RefundFact():
+                found.steps[message.store_id, message.data.order_id].append(message)
+            case DisputeFact():
+                found.disputes[message.store_id, message.data.id].append(message)
+            case DeclineFact() | CheckoutAttemptFact():
+                if message.data.email:
+                    found.checkouts.append(Checkout(message, hash_of(message.store_id, message.data.email)))
+                else:
+                    found.of_nobody.append(message.id)
+            case ProductFact():
+                found.products.append(message)
+            case Automation():
+                found.automations.append(message)
+            case _:
+                assert_never(message)
+    return found
+
+
+def latest_products(products: Iterable[ProductFact]) -> list[tuple[ProductFact, bytes]]:
+    """Of each product the fact that wins, with the hash that decides between two of one time."""
+    ranked = [(fact, sha256(fact.data.encode()).digest()) for fact in products]
+    ranked.sort(key=lambda pair: (pair[0].occurred_at, pair[1]))
+    return list({(fact.store_id, fact.data.id): (fact, digest) for fact, digest in ranked}.values())
