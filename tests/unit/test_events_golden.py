@@ -12,24 +12,42 @@ from hypothesis import strategies as st
 
 from shared.commands import Answer, Command, Refusal
 from shared.events import (
+    FACT,
     SEGMENTS,
     ActionRef,
     Automation,
+    Category,
     Cause,
     Change,
+    CheckoutAttempt,
+    CheckoutAttemptFact,
+    Coupon,
+    Decline,
+    DeclineFact,
+    DeletedOrder,
+    Dispute,
+    DisputeFact,
     Event,
     EventData,
     EventType,
     Fact,
     Order,
+    OrderDeletedFact,
+    OrderFact,
     OrderInfo,
+    Product,
+    ProductFact,
     Refund,
+    RefundFact,
+    ReportedRefund,
     RuleRef,
     Snapshot,
     Wire,
 )
 
 GOLDEN = Path(__file__).parent / "golden" / "wire"
+FIRST = GOLDEN / "0001"
+"""Bytes as they were written before there were eight modules."""
 AT = datetime(2026, 6, 5, 14, 23, 0, 123456, tzinfo=UTC)
 HASH = "a3f2" * 16
 
@@ -68,19 +86,59 @@ ORDER = OrderInfo(
     billing_country="US",
     shipping_country="CA",
 )
-FACT = Fact(
-    id=numbered(1),
-    type="order",
-    store_id=numbered(2),
-    occurred_at=AT,
-    data=Order(
-        **dict(ORDER),
-        created_at=AT - timedelta(days=1),
-        modified_at=AT,
-        email="jane@example.com",
-        refunds=(Refund(id=9001, amount=Decimal("10.50"), reason="too small"), Refund(id=9002, amount=Decimal(5))),
-    ),
+FINGERPRINTS = ("01" * 16, "02" * 16, "04" * 16)
+FIRST_ORDER = Order(
+    **dict(ORDER),
+    created_at=AT - timedelta(days=1),
+    modified_at=AT,
+    email="jane@example.com",
+    refunds=(Refund(id=9001, amount=Decimal("10.50"), reason="too small"), Refund(id=9002, amount=Decimal(5))),
 )
+FULL_ORDER = FIRST_ORDER.model_copy(
+    update={
+        "coupons": (Coupon(code="welcome10", once=True), Coupon(code="spring")),
+        "product_ids": (55, 60),
+        "fingerprints": FINGERPRINTS,
+        "payments": ("ch_3Q9", "pi_3Q9"),
+    }
+)
+OF_DATA: dict[str, Any] = {"id": numbered(1), "store_id": numbered(2), "occurred_at": AT}
+DISPUTE = Dispute(
+    id="dp_1",
+    order_id=4821,
+    payments=("ch_3Q9", "pi_3Q9"),
+    amount=Decimal("249.00"),
+    currency="USD",
+    reason="fraudulent",
+    status="under_review",
+)
+FACTS: dict[str, Fact] = {
+    "fact_order": OrderFact(**OF_DATA, data=FULL_ORDER),
+    "fact_order_deleted": OrderDeletedFact(**OF_DATA, data=DeletedOrder(id=4821)),
+    "fact_refund": RefundFact(
+        **OF_DATA, data=ReportedRefund(id=9001, order_id=4821, amount=Decimal("10.50"), reason="too small")
+    ),
+    "fact_dispute": DisputeFact(**OF_DATA, data=DISPUTE),
+    "fact_decline": DeclineFact(
+        **OF_DATA,
+        data=Decline(email="jane@example.com", fingerprints=FINGERPRINTS[2:], code="card_declined", country="US"),
+    ),
+    "fact_checkout_attempt": CheckoutAttemptFact(
+        **OF_DATA,
+        data=CheckoutAttempt(
+            email="jane@example.com",
+            fingerprints=FINGERPRINTS[2:],
+            amount=Decimal("249.00"),
+            currency="USD",
+            decision="deny",
+            reason="velocity",
+        ),
+    ),
+    "fact_product": ProductFact(
+        **OF_DATA,
+        data=Product(id=60, categories=(Category(slug="shoes", name="Shoes"), Category(slug="new", name="New"))),
+    ),
+}
 EVENT = Event(
     id=numbered(3),
     type="order_refunded",
@@ -92,6 +150,7 @@ EVENT = Event(
     data=EventData(
         order=ORDER,
         refund=Refund(id=9001, amount=Decimal("10.50"), reason="too small"),
+        dispute=DISPUTE,
         change=Change(old_score=41, new_score=34, old_segment="caution", new_segment="risk"),
         old_status="completed",
         reason="Rule: Serial returner",
@@ -136,8 +195,8 @@ REFUSED = Answer(
         params={"url": "must begin with https://"},
     )
 )
-TODAY = {
-    "fact": FACT,
+TODAY: dict[str, Wire] = {
+    **FACTS,
     "event": EVENT,
     "event_of_an_erased_customer": ERASED,
     "automation": AUTOMATION,
@@ -145,22 +204,40 @@ TODAY = {
     "answer": ANSWER,
     "refused_answer": REFUSED,
 }
+WITHOUT_DISPUTE = EVENT.data.model_copy(update={"dispute": None})
+THEN: dict[str, Wire] = {
+    "fact": OrderFact(**OF_DATA, data=FIRST_ORDER),
+    "event": EVENT.model_copy(update={"data": WITHOUT_DISPUTE}),
+    "event_of_an_erased_customer": ERASED,
+    "automation": AUTOMATION,
+}
+
+
+def parsed(like: Wire, body: bytes) -> Wire:
+    return FACT.validate_json(body) if isinstance(like, Fact) else type(like).model_validate_json(body)
 
 
 @pytest.mark.parametrize("name", TODAY)
 def test_the_bytes_of_today_mean_the_same_and_are_written_the_same(name: str) -> None:
     golden = (GOLDEN / f"{name}.json").read_bytes()
-    message = TODAY[name]
-    assert type(message).model_validate_json(golden) == message
-    assert message.encode() == golden
+    assert parsed(TODAY[name], golden) == TODAY[name]
+    assert TODAY[name].encode() == golden
+
+
+@pytest.mark.parametrize("name", THEN)
+def test_the_bytes_of_the_first_version_still_mean_the_same(name: str) -> None:
+    assert parsed(THEN[name], (FIRST / f"{name}.json").read_bytes()) == THEN[name]
 
 
 @pytest.mark.parametrize("name", TODAY)
 def test_a_field_that_a_newer_sender_adds_is_ignored(name: str) -> None:
     golden = (GOLDEN / f"{name}.json").read_bytes()
-    message = TODAY[name]
     newer = golden.replace(b"{", b'{"added_in_2027":{"x":[1]},', 1)
-    assert type(message).model_validate_json(newer) == message
+    assert parsed(TODAY[name], newer) == TODAY[name]
+
+
+def test_there_are_golden_bytes_of_every_kind_of_fact() -> None:
+    assert {type(fact) for fact in FACTS.values()} == set(get_args(Fact))
 
 
 def test_a_field_added_deep_inside_is_ignored() -> None:
