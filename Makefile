@@ -42,9 +42,9 @@ lock: ## Bring requirements.lock up to what the packages ask for (UPGRADE=--upgr
 	.local/uv/bin/uv pip compile $(UPGRADE) $(PROJECTS) --group dev \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		$(foreach name,shared api local-stack,--no-emit-package trustlens-$(name)) --quiet -o requirements.lock
-	.local/uv/bin/uv pip compile shared/pyproject.toml --constraint requirements.lock \
+	.local/uv/bin/uv pip compile shared/pyproject.toml services/*/pyproject.toml --constraint requirements.lock \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
-		--quiet -o deploy/requirements.lock # what the images install: the services alone
+		--no-emit-package trustlens-shared --quiet -o deploy/requirements.lock # what the images install: the services alone
 
 .PHONY: clean
 clean: ## Stop the stack and remove all that was made: its data, .venv, caches

@@ -15,26 +15,36 @@ from hypothesis import strategies as st
 
 from api.body import BadBodyError
 from api.ingest import woocommerce
-from shared.events import Order, Refund
+from shared.events import Coupon, Order, Refund
+from shared.identity import fingerprint_kind
 from support.orders import order
 
 STORE = UUID("018f0000-0000-7000-8000-000000000001")
+KEY = b"k" * 32
 
 
 def parse(**changes: Any) -> Order:
-    return woocommerce.parse_order(json.dumps(order(**changes)).encode())
+    return woocommerce.parse_order(json.dumps(order(**changes)).encode(), KEY)
 
 
 def fault(raw: bytes) -> dict[str, str]:
     with pytest.raises(BadBodyError) as caught:
-        woocommerce.parse_order(raw)
+        woocommerce.parse_order(raw, KEY)
     return caught.value.params
 
 
 def test_every_field_of_an_order_is_read() -> None:
     refunds = [{"id": 9, "reason": "too small", "total": "-49.00"}]
 
-    assert parse(refunds=refunds, payment_method="stripe") == Order(
+    read = parse(refunds=refunds, coupon_lines=[{"code": "Welcome10"}])
+
+    assert [fingerprint_kind(bytes.fromhex(found)) for found in read.fingerprints] == [
+        "shipping_address",
+        "billing_address",
+        "phone",
+        "ip",
+    ]
+    assert read == Order(
         id=4821,
         number="4821",
         total=Decimal("249.00"),
@@ -48,6 +58,10 @@ def test_every_field_of_an_order_is_read() -> None:
         modified_at=datetime(2026, 5, 28, 16, 45, tzinfo=UTC),
         email="jane@example.com",
         refunds=(Refund(id=9, amount=Decimal("49.00"), reason="too small"),),
+        coupons=(Coupon(code="welcome10"),),
+        product_ids=(55, 60),
+        fingerprints=read.fingerprints,
+        payments=("ch_3Q9",),
     )
 
 
@@ -126,7 +140,6 @@ def test_amounts_counts_and_times_come_through_exactly(
         ({"refunds": [{"id": 1}]}, "refunds.0.total"),
         ({"refunds": [{"id": 1, "total": "--1"}]}, "refunds.0.total"),
         ({"refunds": [{"id": 1, "total": "-1", "reason": "\ud800"}]}, "refunds.0.reason"),
-        ({"coupon_lines": [{}] * 101}, "coupon_lines"),
     ],
 )
 def test_the_bad_field_of_an_order_is_named(changes: dict[str, Any], field: str) -> None:
@@ -171,6 +184,14 @@ def test_a_signed_rest_error_is_told_from_an_order() -> None:
         ({"refunds": [{"id": 1, "total": "-0.00", "reason": None}]}, "refunds", (Refund(id=1, amount=Decimal(0)),)),
         ({"date_modified_gmt": "2026-05-28T18:45:00+02:00"}, "modified_at", datetime(2026, 5, 28, 16, 45, tzinfo=UTC)),
         ({"meta_data": [{"value": "\0\ud800"}]}, "id", 4821),
+        ({"line_items": [{"product_id": 9}, {"product_id": 9}, {"product_id": 7}]}, "product_ids", (7, 9)),
+        ({"line_items": [{"product_id": n} for n in (0, -1, True, "9", None, 2**63, 1.5)]}, "product_ids", ()),
+        ({"transaction_id": None}, "payments", ()),
+        ({"transaction_id": " ch_1 "}, "payments", ("ch_1",)),
+        ({"transaction_id": 17}, "payments", ("17",)),
+        ({"transaction_id": ["ch_1"]}, "payments", ()),
+        ({"transaction_id": "x" * 201}, "payments", ()),
+        ({"transaction_id": "\ud800"}, "payments", ()),
     ],
 )
 def test_what_shops_really_send_is_taken_as_it_is_meant(changes: dict[str, Any], field: str, value: object) -> None:
@@ -246,4 +267,125 @@ def test_a_date_with_an_offset_is_the_same_moment() -> None:
 
 def test_a_refund_that_is_listed_twice_is_one() -> None:
     twice = [{"id": 1, "total": "-1.00"}, {"id": 1, "total": "-1.00"}]
-    assert [refund.id for refund in woocommerce.parse_order(json.dumps(order(refunds=twice)).encode()).refunds] == [1]
+    assert [refund.id for refund in parse(refunds=twice).refunds] == [1]
+
+
+def meta(**values: Any) -> list[dict[str, Any]]:
+    return [{"id": n, "key": key, "value": value} for n, (key, value) in enumerate(values.items())]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (meta(_stripe_intent_id="pi_1", _stripe_charge_captured="yes"), ("ch_3Q9", "pi_1")),  # WooCommerce Stripe
+        (meta(_stripe_charge_id="ch_3Q9"), ("ch_3Q9",)),
+        (meta(_payment_intent_id="pi_2"), ("ch_3Q9", "pi_2")),  # Payment Plugins for Stripe
+        (meta(_intent_id="pi_3", _charge_id="ch_3"), ("ch_3Q9", "pi_3", "ch_3")),  # WooPayments
+        (meta(_intent_id={"id": "pi_3"}, _charge_id=None, _stripe_intent_id="x" * 201), ("ch_3Q9",)),
+    ],
+)
+def test_payments_are_named_as_each_gateway_names_them(
+    written: list[dict[str, Any]], expected: tuple[str, ...]
+) -> None:
+    assert parse(meta_data=written).payments == expected
+
+
+def coupon(code: Any, limit: Any = None) -> dict[str, Any]:
+    return {"code": code, "meta_data": meta(coupon_data={"id": 3, "usage_limit_per_user": limit})}
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([coupon("WELCOME", 1)], [("welcome", True)]),
+        ([coupon("WELCOME", "1")], [("welcome", True)]),
+        ([coupon("welcome", 2), coupon("b", 0)], [("welcome", False), ("b", False)]),
+        ([coupon("a", True), coupon("b", [1]), coupon("c", {}), coupon("d", 1.0)], [(c, False) for c in "abcd"]),
+        ([coupon("Twice"), coupon("twice", 1)], [("twice", True)]),
+        ([{"code": "new", "meta_data": meta(coupon_info='[3,"new",null,10]')}], [("new", False)]),  # 8.7 and later
+        (
+            [{"code": "a", "meta_data": meta(coupon_data="x")}, {"code": "b", "meta_data": 5}],
+            [("a", False), ("b", False)],
+        ),
+        ([coupon(""), coupon("x" * 101), coupon("\0"), coupon(["a"]), coupon(None), {}, None, "a"], []),
+        ([coupon(f"c{n}") for n in range(101)], [(f"c{n}", False) for n in range(100)]),
+        (None, []),
+        ("x", []),
+        ({"code": "a"}, []),
+    ],
+)
+def test_coupons_are_read_and_what_is_none_is_passed_over(lines: Any, expected: list[tuple[str, bool]]) -> None:
+    assert [(c.code, c.once) for c in parse(coupon_lines=lines).coupons] == expected
+
+
+def kinds(read: Order) -> list[str]:
+    return [fingerprint_kind(bytes.fromhex(found)) for found in read.fingerprints]
+
+
+@pytest.mark.parametrize(
+    ("payment_method", "written"),
+    [
+        ("woocommerce_payments", meta(_card_brand="visa", last4="4242")),
+        ("square_credit_card", meta(_wc_square_credit_card_card_type="visa", _wc_square_credit_card_account_four=4242)),
+        ("", meta(_card_brand="VISA ", last4="4242", _wc__card_type="amex", _wc__account_four="0005")),
+    ],
+)
+def test_a_card_is_the_same_whichever_gateway_took_it(payment_method: str, written: list[dict[str, Any]]) -> None:
+    read = parse(payment_method=payment_method, meta_data=written)
+
+    assert "payment" in kinds(read)
+    assert read.fingerprints == parse(meta_data=meta(_card_brand="visa", last4="4242")).fingerprints
+
+
+@pytest.mark.parametrize(
+    "written",
+    [meta(_card_brand="visa"), meta(last4="4242"), meta(_card_brand="visa", last4="42"), meta(_card_brand=1, last4=[])],
+)
+def test_half_a_card_is_none(written: list[dict[str, Any]]) -> None:
+    assert "payment" not in kinds(parse(meta_data=written))
+
+
+def test_a_device_has_a_fingerprint_only_where_the_store_left_one() -> None:
+    assert "device" in kinds(parse(meta_data=meta(_trustlens_fingerprint="d41d8cd9")))
+    assert "device" not in kinds(parse(customer_user_agent="Mozilla/5.0"))
+
+
+def test_an_order_without_a_shipping_address_goes_to_the_billing_address() -> None:
+    shipped = {"address_1": "HAUPTSTR.7", "city": "berlin", "postcode": "10 115", "country": "DE"}
+
+    assert parse(shipping={"country": "AT"}).fingerprints == parse(shipping=shipped).fingerprints
+    assert parse(shipping=[]).fingerprints == parse(shipping=shipped).fingerprints
+
+
+def test_a_shipping_address_that_lacks_a_part_is_none_and_not_the_billing_address() -> None:
+    assert "shipping_address" not in kinds(parse(shipping={"city": "Berlin", "postcode": "10115"}))
+
+
+def test_nothing_of_address_phone_ip_or_card_is_in_the_fact() -> None:
+    read = parse(meta_data=meta(_card_brand="visa", last4="4242", _trustlens_fingerprint="d41d8cd9"))
+
+    sent = read.encode().decode().lower()
+    assert len(read.fingerprints) == 6
+    for value in ("hauptstr", "berlin", "10115", "ring 1", "wien", "030", "12345", "93.184", "visa", "4242", "d41d"):
+        assert value not in sent.replace("4821", "")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters(codec=None)),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["key", "value", "code", "meta_data", "last4", "usage_limit_per_user"]),
+                inner,
+                max_size=3,
+            )
+        ),
+        max_leaves=12,
+    ),
+    st.sampled_from(["meta_data", "coupon_lines", "transaction_id", "customer_ip_address"]),
+)
+def test_no_optional_part_refuses_an_order_whatever_stands_there(value: Any, field: str) -> None:
+    read = woocommerce.read_order(order(**{field: value}), KEY)
+
+    assert Order.model_validate_json(read.encode()) == read

@@ -4,17 +4,30 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from api.body import BadBodyError, is_storable, parse_object
-from shared.events import Order, Refund
-from shared.identity import normalise_email
+from api.body import BadBodyError, parse_object
+from api.ingest import fingerprints
+from api.ingest.fields import (
+    Amount,
+    Currency,
+    Id,
+    LooseId,
+    LooseText,
+    NotNegative,
+    Number,
+    ShortText,
+    Text,
+    Time,
+    loose_text,
+    nothing_is,
+)
+from shared.events import Coupon, Order, Refund
+from shared.identity import FingerprintKind, normalise_email
 from shared.mistakes import mistakes
 
 ORDER_TOPICS = frozenset({"order.created", "order.updated", "order.restored"})
@@ -23,10 +36,21 @@ ORDER_TOPICS = frozenset({"order.created", "order.updated", "order.restored"})
 MAX_BODY = 2 * 1024 * 1024
 MAX_REASON = 500
 MAX_ITEMS = 2**31 - 1
+MAX_COUPONS = 100
+MAX_CODE = 100
+MAX_PAYMENT = 200
+MAX_DEVICE = 200
+
+DEVICE = "_trustlens_fingerprint"
+"""The order meta in which a store's checkout may leave the device's fingerprint."""
+PAYMENT_KEYS = ("_stripe_intent_id", "_stripe_charge_id", "_payment_intent_id", "_intent_id", "_charge_id")
+"""Order meta that names a payment as disputes do: WooCommerce Stripe (intent; before its version 4 the charge, which
+is the transaction id now), Payment Plugins for Stripe, WooPayments (both)."""
+CARD_KEYS = (("_card_brand", "last4"),)
+"""Order meta of brand and last digits: WooPayments. Gateways made on SkyVerge's framework (Square, Braintree,
+Authorize.Net) put their own name into the keys. WooCommerce Stripe writes no digits."""
+
 _PING = re.compile(rb"webhook_id=[0-9]{1,20}")
-_AMOUNT = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,20})?")
-_YEARS = range(1990, 2200)
-"""Orders are imported from shops older than WooCommerce; beyond this a date is a mistake."""
 
 
 def is_ping(raw: bytes, content_type: str) -> bool:
@@ -47,69 +71,28 @@ def digest(store_id: UUID, *, source: str, webhook_id: str, delivery_id: str, ra
     return hashlib.sha256(b"\0".join((store_id.bytes, *parts, hashlib.sha256(raw).digest()))).digest()
 
 
-def parse_order(raw: bytes) -> Order:
-    """
+def parse_order(raw: bytes, key: bytes) -> Order:
+    """`key` is the store's, for fingerprints.
+
     Raises:
         BadBodyError: it is no order that could be stored; every bad field is named.
     """
-    body = parse_object(raw)
+    return read_order(parse_object(raw), key)
+
+
+def read_order(body: Mapping[str, Any], key: bytes) -> Order:
+    """As `parse_order`, from the parsed body."""
     if _is_rest_error(body):
         raise BadBodyError({"code": "is a REST error, not an order: the webhook's owner may not read orders"})
     try:
-        return _order(_WcOrder.model_validate(body))
+        return _order(_WcOrder.model_validate(body), key)
     except ValidationError as error:
         raise BadBodyError(mistakes(error)) from None
 
 
-def _is_rest_error(body: dict[str, Any]) -> bool:
+def _is_rest_error(body: Mapping[str, Any]) -> bool:
     """What WooCommerce sends, signed, when the user who made the webhook lost the right to read the resource."""
     return "id" not in body and "code" in body and "message" in body
-
-
-def _text(value: str) -> str:
-    if not is_storable(value):
-        raise ValueError("holds a character that cannot be stored")
-    return value
-
-
-def _as_text(value: Any) -> Any:
-    """PHP writes null for what was never set, and order number plugins write integers."""
-    if value is None:
-        return ""
-    return str(value) if type(value) is int else value
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, bool):  # pydantic would read true as 1
-        raise ValueError("must be an integer")  # noqa: TRY004  # pydantic names the field of a ValueError only
-    return value
-
-
-def _amount(value: Any) -> Decimal:
-    """A decimal string, or a number as some plugins write it; neither exponent nor NaN."""
-    text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-    if not _AMOUNT.fullmatch(text):
-        raise ValueError("must be a decimal number with at most 15 digits before the point")
-    return Decimal(text)
-
-
-def _not_negative(value: Decimal) -> Decimal:
-    if value < 0:
-        raise ValueError("must not be negative")
-    return abs(value)  # -0.00 becomes 0.00
-
-
-def _utc(value: Any) -> datetime:
-    """A *_gmt date: UTC, although written without an offset."""
-    if not isinstance(value, str):
-        raise ValueError("must be a date and time like 2026-01-31T23:59:59")  # noqa: TRY004  # as in _whole
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError("must be a date and time like 2026-01-31T23:59:59") from None
-    if at.year not in _YEARS:
-        raise ValueError("lies too far from the present")
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _status(value: str) -> str:
@@ -117,11 +100,6 @@ def _status(value: str) -> str:
     if not 0 < len(status) <= 40:
         raise ValueError("must have 1 to 40 characters")
     return status
-
-
-def _nothing_is(empty: Callable[[], Any]) -> BeforeValidator:
-    """What was never set: null, or [], PHP's only way to write an empty array, whatever it would have held."""
-    return BeforeValidator(lambda value: empty() if value is None or value == [] else value)
 
 
 def _unique_ids(refunds: "tuple[_WcRefund, ...]") -> "tuple[_WcRefund, ...]":
@@ -132,11 +110,31 @@ def _unique_ids(refunds: "tuple[_WcRefund, ...]") -> "tuple[_WcRefund, ...]":
     return different
 
 
-_Id = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=2**63 - 1)]
-_Text = Annotated[str, BeforeValidator(_as_text), AfterValidator(_text)]
-_ShortText = Annotated[_Text, Field(max_length=200)]
-_Amount = Annotated[Decimal, BeforeValidator(_amount)]
-_Time = Annotated[datetime, BeforeValidator(_utc)]
+def _meta(entries: Any) -> Mapping[str, Any]:
+    """Key to value of any type, the last of each key. What plugins write there is no reason to refuse an order."""
+    found = (entry for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else ()
+    return {entry["key"]: entry.get("value") for entry in found if isinstance(entry.get("key"), str)}
+
+
+def _coupons(lines: Any) -> tuple[Coupon, ...]:
+    """Distinct; a line that is none is passed over."""
+    once: dict[str, bool] = {}
+    for line in lines if isinstance(lines, list) else ():
+        code = _code(line)
+        if code and (code in once or len(once) < MAX_COUPONS):
+            once[code] = once.get(code, False) or _is_once(line)
+    return tuple(Coupon(code=code, once=limited) for code, limited in once.items())
+
+
+def _code(line: Any) -> str:
+    code = loose_text(line.get("code")).lower() if isinstance(line, dict) else ""
+    return code if len(code) <= MAX_CODE else ""
+
+
+def _is_once(line: Mapping[str, Any]) -> bool:
+    """From the copy of the coupon that WooCommerce before 8.7 keeps with the order; later ones keep no limits."""
+    coupon = _meta(line.get("meta_data")).get("coupon_data")
+    return isinstance(coupon, dict) and loose_text(coupon.get("usage_limit_per_user")) == "1"
 
 
 class _Wc(BaseModel):
@@ -144,52 +142,59 @@ class _Wc(BaseModel):
 
 
 class _WcAddress(_Wc):
-    country: _ShortText = ""
+    address_1: LooseText = ""
+    city: LooseText = ""
+    postcode: LooseText = ""
+    country: ShortText = ""
 
 
 class _WcBilling(_WcAddress):
-    email: _Text = ""
+    email: Text = ""
+    phone: LooseText = ""
 
 
 class _WcLine(_Wc):
-    quantity: Annotated[float, BeforeValidator(_whole), _nothing_is(int), Field(ge=0, le=1e9, allow_inf_nan=False)] = 0
+    product_id: LooseId = None
+    quantity: Annotated[Number, nothing_is(int), Field(ge=0, le=1e9)] = 0
     """Shops that sell by weight have fractions."""
 
 
 class _WcRefund(_Wc):
-    id: _Id
-    total: Annotated[_Amount, AfterValidator(abs)]
+    id: Id
+    total: Annotated[Amount, AfterValidator(abs)]
     """A negative string in wc/v3; some plugins leave out the sign."""
-    reason: _Text = ""
+    reason: Text = ""
 
 
-_Lines = Annotated[tuple[_WcLine, ...], _nothing_is(tuple), Field(max_length=10_000)]
-_Refunds = Annotated[tuple[_WcRefund, ...], _nothing_is(tuple), Field(max_length=1_000), AfterValidator(_unique_ids)]
-_Coupons = Annotated[tuple[Any, ...], _nothing_is(tuple), Field(max_length=100)]
+_Lines = Annotated[tuple[_WcLine, ...], nothing_is(tuple), Field(max_length=10_000)]
+_Refunds = Annotated[tuple[_WcRefund, ...], nothing_is(tuple), Field(max_length=1_000), AfterValidator(_unique_ids)]
 
 
 class _WcOrder(_Wc):
-    id: _Id
-    number: _ShortText = ""
-    status: Annotated[_Text, AfterValidator(_status)]
-    currency: Annotated[str, Field(pattern=r"^[A-Za-z]{3}$")]
-    total: Annotated[_Amount, AfterValidator(_not_negative)]
-    date_created_gmt: _Time
-    date_modified_gmt: _Time
-    payment_method: _ShortText = ""
-    billing: Annotated[_WcBilling, _nothing_is(_WcBilling)] = _WcBilling()
-    shipping: Annotated[_WcAddress, _nothing_is(_WcAddress)] = _WcAddress()
+    id: Id
+    number: ShortText = ""
+    status: Annotated[Text, AfterValidator(_status)]
+    currency: Currency
+    total: NotNegative
+    date_created_gmt: Time
+    date_modified_gmt: Time
+    payment_method: ShortText = ""
+    billing: Annotated[_WcBilling, nothing_is(_WcBilling)] = _WcBilling()
+    shipping: Annotated[_WcAddress, nothing_is(_WcAddress)] = _WcAddress()
     line_items: _Lines = ()
     refunds: _Refunds = ()
-    coupon_lines: _Coupons = ()
+    customer_ip_address: LooseText = ""
+    transaction_id: LooseText = ""
+    coupon_lines: Annotated[tuple[Coupon, ...], BeforeValidator(_coupons)] = ()
+    meta_data: Annotated[Mapping[str, Any], BeforeValidator(_meta)] = Field(default_factory=dict)
 
 
-def _order(wc: _WcOrder) -> Order:
+def _order(wc: _WcOrder, key: bytes) -> Order:
     return Order(
         id=wc.id,
         number=wc.number or str(wc.id),
         total=wc.total,
-        currency=wc.currency.upper(),
+        currency=wc.currency,
         status=wc.status,
         item_count=_item_count(wc),
         payment_method=wc.payment_method,
@@ -199,6 +204,10 @@ def _order(wc: _WcOrder) -> Order:
         modified_at=wc.date_modified_gmt,
         email=_email(wc.billing.email),
         refunds=tuple(Refund(id=r.id, amount=r.total, reason=r.reason[:MAX_REASON]) for r in wc.refunds),
+        coupons=wc.coupon_lines,
+        product_ids=tuple(sorted({line.product_id for line in wc.line_items if line.product_id})),
+        fingerprints=fingerprints.hashed(key, _traces(wc)),
+        payments=_payments(wc),
     )
 
 
@@ -218,3 +227,37 @@ def _email(raw: str) -> str | None:
         return normalise_email(raw)
     except ValueError:
         return None
+
+
+def _traces(wc: _WcOrder) -> Mapping[FingerprintKind, str | None]:
+    billing = _address(wc.billing)
+    return {
+        "shipping_address": _address(wc.shipping) if _is_given(wc.shipping) else billing,
+        "billing_address": billing,
+        "phone": fingerprints.phone(wc.billing.phone, wc.billing.country),
+        "ip": fingerprints.ip(wc.customer_ip_address),
+        "payment": _card(wc),
+        "device": fingerprints.device(loose_text(wc.meta_data.get(DEVICE), MAX_DEVICE)),
+    }
+
+
+def _address(wc: _WcAddress) -> str | None:
+    return fingerprints.address(wc.address_1, wc.city, wc.postcode)
+
+
+def _is_given(shipping: _WcAddress) -> bool:
+    """WooCommerce ships to the billing address where there is no other."""
+    return bool(shipping.address_1 or shipping.city or shipping.postcode)
+
+
+def _card(wc: _WcOrder) -> str | None:
+    """The first that a gateway wrote whole."""
+    keys = [*CARD_KEYS, (f"_wc_{wc.payment_method}_card_type", f"_wc_{wc.payment_method}_account_four")]
+    cards = (fingerprints.card(*(loose_text(wc.meta_data.get(key)) for key in pair)) for pair in keys)
+    return next(filter(None, cards), None)
+
+
+def _payments(wc: _WcOrder) -> tuple[str, ...]:
+    names = (wc.transaction_id, *(wc.meta_data.get(key) for key in PAYMENT_KEYS))
+    distinct = dict.fromkeys(loose_text(name, MAX_PAYMENT) for name in names)
+    return tuple(name for name in distinct if name)
