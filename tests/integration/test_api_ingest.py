@@ -19,7 +19,7 @@ from api.stores import CreatedStore
 from shared import topology
 from shared.broker import Broker
 from shared.db import Partitions
-from shared.events import Fact
+from shared.events import FACT, Fact, Order, OrderFact
 from shared.ids import uuid7
 from shared.outbox import Outbox
 from support.api_client import ApiClient, serving
@@ -48,7 +48,7 @@ async def next_fact(amqp_url: str, prefix: str) -> Fact:
         async with queue.iterator(timeout=30) as messages:
             async for message in messages:
                 await message.ack()
-                return Fact.model_validate_json(message.body)
+                return FACT.validate_json(message.body)
     raise AssertionError("unreachable: the iterator raises when its time is up")
 
 
@@ -61,8 +61,10 @@ async def test_an_order_is_answered_202_with_the_id_of_the_fact_that_the_scorer_
     fact = await next_fact(amqp_url, name_prefix)
     assert str(fact.id) == answer.json["id"]
     assert fact.store_id == api.store.id
+    assert isinstance(fact.data, Order)
     assert fact.data.email == "jane@example.com"
     assert fact.data.item_count == 3
+    assert len(fact.data.fingerprints) == 4
     stored = await pool.fetchrow("SELECT id, store_id, source, topic, body FROM api.raw_input")
     assert tuple(stored) == (fact.id, api.store.id, "woocommerce", "order.updated", encoded())
 
@@ -265,6 +267,6 @@ async def test_no_store_waits_longer_than_the_limit_however_many_wait_for_a_data
 
 
 def some_input(number: int) -> Input:
-    order = woocommerce.parse_order(encoded(id=number))
-    fact = Fact(id=uuid7(), type="order", store_id=uuid7(), occurred_at=order.modified_at, data=order)
+    order = woocommerce.parse_order(encoded(id=number), b"k" * 32)
+    fact = OrderFact(id=uuid7(), store_id=uuid7(), occurred_at=order.modified_at, data=order)
     return Input("woocommerce", "order.created", str(number).encode(), b"{}", fact)

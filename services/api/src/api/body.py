@@ -28,13 +28,31 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     Raises:
         BadBodyError: no UTF-8, no JSON, no object, nested too deep, or a number that is none.
     """
+    value = decode_object(raw)
+    check(value)
+    return value
+
+
+def decode_object(raw: bytes) -> dict[str, Any]:
+    """Like `parse_object`, but what it holds is still to be checked.
+
+    Raises:
+        BadBodyError: no UTF-8, no JSON, no object.
+    """
     value = _decode(raw)
     if not isinstance(value, dict):
         raise BadBodyError({WHOLE: "must be a JSON object"})
+    return value
+
+
+def check(value: Any) -> None:
+    """
+    Raises:
+        BadBodyError: nested too deep, or a number that is none.
+    """
     if fault := _fault(value, depth=1):
         path, message = fault
         raise BadBodyError({".".join(path) or WHOLE: message})
-    return value
 
 
 def parse_text_object(raw: bytes) -> dict[str, Any]:

@@ -36,6 +36,16 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     return parse_text_object(await read_body(request, MAX_OBJECT))
 
 
+async def read_nothing(request: web.Request) -> None:
+    """Where there is nothing to say, an empty object may still be sent.
+
+    Raises:
+        ApiError: 400, each field that was given all the same.
+    """
+    if request.can_read_body and (unknown := await read_object(request)):
+        raise invalid(dict.fromkeys(unknown, "is not known here: nothing is asked for"))
+
+
 def query(request: web.Request, model: type[M]) -> M:
     """The parameters a model knows; of a repeated one the last, as PHP reads it.
 

@@ -12,9 +12,9 @@ from shared.jsontext import dumps
 
 def as_json(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     body = value.model_dump() if isinstance(value, BaseModel) else value
-    return web.Response(
-        body=dumps(body).encode(), status=status, headers=headers, content_type="application/json", charset="utf-8"
-    )
+    # Half of a surrogate pair, in a field's name that we repeat, becomes the escape that JSON has for it.
+    text = dumps(body).encode("utf-8", "backslashreplace")
+    return web.Response(body=text, status=status, headers=headers, content_type="application/json", charset="utf-8")
 
 
 def as_page(request: web.Request, items: Sequence[BaseModel], *, page: Page, total: int) -> web.Response:

@@ -1,11 +1,20 @@
 """The shapes of requests and answers. Field order is the order in the answer; dates are `Y-m-d H:i:s`, UTC."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StrictBool, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    StringConstraints,
+    model_validator,
+)
 
 from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
 from shared.events import Segment
@@ -23,6 +32,29 @@ class _Query(BaseModel):
     """Unknown parameters are ignored, as WordPress ignores them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Given(BaseModel):
+    """A body: a field that it does not know is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _utc(at: datetime) -> datetime:
+    """UTC where it is written without an offset."""
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies too far from the present") from None
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable")
+    return text
+
+
+Time = Annotated[datetime, AfterValidator(_utc)]
 
 
 class Listing(_Query):
@@ -50,9 +82,14 @@ class DeliveryListing(Listing):
     event: str | None = Field(default=None, max_length=64)
 
 
-class CustomerPatch(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class TimelineListing(Listing):
+    type: str | None = Field(default=None, max_length=64)
+    after: Time | None = None
+    """Exclusive, as WordPress has it; so is `before`."""
+    before: Time | None = None
 
+
+class CustomerPatch(_Given):
     is_blocked: StrictBool | None = None
     is_allowlisted: StrictBool | None = None
     reason: str | None = Field(default=None, max_length=500)
@@ -62,6 +99,50 @@ class CustomerPatch(BaseModel):
         if self.is_blocked is None and self.is_allowlisted is None:
             raise ValueError("is_blocked or is_allowlisted must be given")
         return self
+
+
+class TagGiven(_Given):
+    tag: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_printable)
+    ]
+
+
+class NoteGiven(_Given):
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)]
+
+
+class Erasure(_Query):
+    reason: str | None = Field(default=None, max_length=500)
+
+
+class StorePatch(_Given):
+    """The scorer checks the values: it owns them."""
+
+    min_orders: Any = None
+    segments: Any = None
+    modules: Any = None
+    currency: Any = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "StorePatch":
+        if not self.model_fields_set:
+            raise ValueError("min_orders, segments, modules or currency must be given")
+        return self
+
+
+class IngestEvents(_Given):
+    events: list[Any] = Field(min_length=1, max_length=500)
+    history: StrictBool = False
+
+
+class IngestedEvent(_Answer):
+    """What became of one item. code, field and message tell why it was rejected."""
+
+    id: str | None
+    status: Literal["accepted", "duplicate", "rejected"]
+    code: str | None = None
+    field: str | None = None
+    message: str | None = None
 
 
 class ListedCustomer(_Answer):
@@ -90,7 +171,8 @@ class Signal(_Answer):
     module: str
     points: int
     reason: str
-    evidence: list[Any] = []
+    evidence: list[int | str] = []
+    """Ids of orders (numbers), of disputes, hashes of linked customers."""
 
 
 class Customer(ListedCustomer):
@@ -100,6 +182,48 @@ class Customer(ListedCustomer):
     tags: list[str]
     linked_accounts_count: int
     total_disputes: int
+
+
+class TimelineEntry(_Answer):
+    id: Id
+    type: str
+    occurred_at: Moment
+    data: dict[str, Any]
+
+
+class ScoreChange(_Answer):
+    at: Moment
+    trust_score: int
+    segment: Segment
+    points: dict[str, int]
+    """By module."""
+    cause: str
+
+
+class Job(_Answer):
+    id: Id
+    kind: str
+    state: str
+    done: int
+    total: int | None
+    error: str | None
+
+
+class StoreSettings(_Answer):
+    id: Id
+    name: str
+    url: str
+    version: int
+    """Of what the scorer keeps: currency, min_orders, segments, modules."""
+    currency: str
+    min_orders: int
+    segments: dict[str, Any]
+    modules: dict[str, Any]
+
+
+class PatchedStore(StoreSettings):
+    job_id: str | None
+    """The job that brings every score up to date. None: nothing changed."""
 
 
 class Stats(_Answer):

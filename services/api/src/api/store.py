@@ -1,7 +1,7 @@
 """The SQL of what the API reads. Every table here is written by another service."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from uuid import UUID
@@ -15,12 +15,17 @@ from api.schemas import (
     Endpoint,
     EvaluatedAction,
     Evaluation,
+    Job,
     ListedCustomer,
     Rule,
+    ScoreChange,
     Stats,
+    TimelineEntry,
+    TimelineListing,
 )
-from shared.db import Pool
+from shared.db import Connection, Pool
 from shared.events import SEGMENTS
+from shared.identity import FINGERPRINT_KINDS
 from shared.ids import derived
 from shared.secrets import Vault
 from shared.targets import MASK
@@ -66,7 +71,8 @@ def _customer_fields(row: Row) -> dict[str, Any]:
 
 async def find_customer(pool: Pool, store_id: UUID, email_hash: str) -> Customer | None:
     row = await pool.fetchrow(
-        f"SELECT {_CUSTOMER}, signals, tags FROM scorer.customers WHERE store_id = $1 AND email_hash = $2",
+        f"SELECT {_CUSTOMER}, signals, tags, linked_accounts_count, total_disputes FROM scorer.customers"
+        " WHERE store_id = $1 AND email_hash = $2",
         store_id,
         email_hash,
     )
@@ -76,9 +82,16 @@ async def find_customer(pool: Pool, store_id: UUID, email_hash: str) -> Customer
         **_customer_fields(row),
         signals=json.loads(row["signals"]),
         tags=row["tags"],
-        linked_accounts_count=0,
-        total_disputes=0,
+        linked_accounts_count=row["linked_accounts_count"],
+        total_disputes=row["total_disputes"],
     )
+
+
+async def customer_exists(pool: Pool, store_id: UUID, email_hash: str) -> bool:
+    found = await pool.fetchval(
+        "SELECT true FROM scorer.customers WHERE store_id = $1 AND email_hash = $2", store_id, email_hash
+    )
+    return bool(found)
 
 
 async def list_customers(pool: Pool, store_id: UUID, listing: CustomerListing) -> tuple[list[ListedCustomer], int]:
@@ -98,6 +111,143 @@ async def list_customers(pool: Pool, store_id: UUID, listing: CustomerListing) -
     )
     total = await pool.fetchval(f"SELECT count(*) {matching}", *given)
     return [ListedCustomer(**_customer_fields(row)) for row in rows], total
+
+
+async def list_score_history(pool: Pool, store_id: UUID, email_hash: str, page: Page) -> tuple[list[ScoreChange], int]:
+    """Newest first."""
+    matching = "FROM scorer.score_history WHERE store_id = $1 AND email_hash = $2"
+    rows = await pool.fetch(
+        f"SELECT at, trust_score, segment, points, cause {matching} ORDER BY id DESC LIMIT $3 OFFSET $4",
+        store_id,
+        email_hash,
+        page.size,
+        page.offset,
+    )
+    total = await pool.fetchval(f"SELECT count(*) {matching}", store_id, email_hash)
+    return [ScoreChange(**{**row, "points": json.loads(row["points"])}) for row in rows], total
+
+
+async def list_timeline(
+    pool: Pool, store_id: UUID, email_hash: str, listing: TimelineListing
+) -> tuple[list[TimelineEntry], int]:
+    """Newest first."""
+    matching = (
+        "FROM scorer.timeline WHERE store_id = $1 AND email_hash = $2 AND ($3::text IS NULL OR type = $3)"
+        " AND ($4::timestamptz IS NULL OR occurred_at > $4) AND ($5::timestamptz IS NULL OR occurred_at < $5)"
+    )
+    given = (store_id, email_hash, listing.type, listing.after, listing.before)
+    rows = await pool.fetch(
+        f"SELECT id, type, occurred_at, data {matching} ORDER BY occurred_at DESC, id DESC LIMIT $6 OFFSET $7",
+        *given,
+        listing.page.size,
+        listing.page.offset,
+    )
+    total = await pool.fetchval(f"SELECT count(*) {matching}", *given)
+    return [TimelineEntry(**{**row, "data": json.loads(row["data"])}) for row in rows], total
+
+
+# An export is written by Postgres, row by row, so that it needs no more memory for a customer of ten thousand orders.
+
+
+def _written(time: str) -> str:
+    return f"to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+
+
+_EXPORTED_CUSTOMER = f"""
+    SELECT json_build_object(
+        'id', id, 'email_hash', email_hash, 'email', email, 'trust_score', trust_score, 'segment', segment,
+        'signals', signals, 'is_blocked', is_blocked, 'block_reason', block_reason, 'is_allowlisted', is_allowlisted,
+        'tags', tags, 'total_orders', total_orders, 'completed_orders', completed_orders,
+        'cancelled_orders', cancelled_orders, 'total_order_value', total_order_value, 'total_refunds', total_refunds,
+        'total_refund_value', total_refund_value, 'full_refunds', full_refunds, 'return_rate', return_rate,
+        'total_disputes', total_disputes, 'disputes_won', disputes_won, 'disputes_lost', disputes_lost,
+        'total_coupons_used', total_coupons_used, 'first_order_coupons', first_order_coupons,
+        'coupon_then_refund', coupon_then_refund, 'linked_accounts_count', linked_accounts_count,
+        'first_order_date', {_written("first_order_at")}, 'last_order_date', {_written("last_order_at")},
+        'created_at', {_written("created_at")}, 'updated_at', {_written("updated_at")})::text
+    FROM scorer.customers WHERE store_id = $1 AND email_hash = $2
+"""
+_OF_ORDERS = "SELECT order_id FROM scorer.orders WHERE store_id = $1 AND email_hash = $2"
+_EXPORTED_LISTS = {
+    "orders": f"""
+        SELECT json_build_object(
+            'id', order_id, 'number', number, 'status', status, 'currency', currency, 'total', total,
+            'item_count', item_count, 'product_ids', product_ids, 'categories', categories,
+            'payment_method', payment_method, 'billing_country', billing_country,
+            'shipping_country', shipping_country, 'deleted', deleted,
+            'created_at', {_written("created_at")}, 'modified_at', {_written("modified_at")})::text
+        FROM scorer.orders WHERE store_id = $1 AND email_hash = $2 ORDER BY created_at, order_id
+    """,
+    "refunds": f"""
+        SELECT json_build_object(
+            'order_id', order_id, 'id', refund_id, 'amount', amount, 'reason', reason)::text
+        FROM (
+            SELECT order_id, refund_id, amount, reason FROM scorer.refunds
+            WHERE store_id = $1 AND order_id IN ({_OF_ORDERS})
+            UNION
+            SELECT order_id, refund_id, amount, reason FROM scorer.reported_refunds
+            WHERE store_id = $1 AND order_id IN ({_OF_ORDERS})
+        ) AS refund ORDER BY order_id, refund_id
+    """,
+    "coupons": """
+        SELECT json_build_object('order_id', order_id, 'code', coupon->>0, 'once', coupon->1)::text
+        FROM scorer.orders, jsonb_array_elements(coupons) AS coupon
+        WHERE store_id = $1 AND email_hash = $2 ORDER BY created_at, order_id
+    """,
+    "disputes": f"""
+        SELECT json_build_object(
+            'id', dispute_id, 'order_id', order_id, 'payments', payments, 'amount', amount, 'currency', currency,
+            'reason', reason, 'status', status, 'opened_at', {_written("opened_at")},
+            'modified_at', {_written("modified_at")})::text
+        FROM scorer.disputes WHERE store_id = $1 AND order_id IN ({_OF_ORDERS}) ORDER BY opened_at, dispute_id
+    """,
+    "checkouts": f"""
+        SELECT json_build_object(
+            'id', id, 'kind', kind, 'at', {_written("at")}, 'decision', decision, 'reason', reason, 'code', code,
+            'country', country)::text
+        FROM scorer.checkouts WHERE store_id = $1 AND email_hash = $2 ORDER BY at, id
+    """,
+    "timeline": f"""
+        SELECT json_build_object(
+            'id', id, 'type', type, 'occurred_at', {_written("occurred_at")}, 'data', data)::text
+        FROM scorer.timeline WHERE store_id = $1 AND email_hash = $2 ORDER BY occurred_at, id
+    """,
+    "score_history": f"""
+        SELECT json_build_object(
+            'at', {_written("at")}, 'trust_score', trust_score, 'segment', segment, 'points', points,
+            'cause', cause)::text
+        FROM scorer.score_history WHERE store_id = $1 AND email_hash = $2 ORDER BY id
+    """,
+}
+_EXPORTED_ROWS = 500
+"""Rows read at once."""
+
+
+async def export_customer(pool: Pool, store_id: UUID, email_hash: str) -> AsyncIterator[str]:
+    """The text of one JSON object, piece by piece, as all tables stood at one moment; lists are the oldest first."""
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        customer = await connection.fetchval(_EXPORTED_CUSTOMER, store_id, email_hash)
+        links = await _links(connection, store_id, email_hash)
+        yield f'{{"customer":{customer or "null"},"links":{json.dumps(links)}'
+        for name, statement in _EXPORTED_LISTS.items():
+            yield f',"{name}":['
+            separator = ""
+            async for row in connection.cursor(statement, store_id, email_hash, prefetch=_EXPORTED_ROWS):
+                yield separator + row[0]
+                separator = ","
+            yield "]"
+        yield "}"
+
+
+async def _links(connection: Connection, store_id: UUID, email_hash: str) -> dict[str, int]:
+    """How many fingerprints of each kind are kept of the customer: what they were made of is kept nowhere."""
+    rows = await connection.fetch(
+        "SELECT get_byte(hash, 0) AS kind, count(*) AS number FROM scorer.fingerprints"
+        " WHERE store_id = $1 AND email_hash = $2 GROUP BY kind ORDER BY kind",
+        store_id,
+        email_hash,
+    )
+    return {FINGERPRINT_KINDS[row["kind"] - 1]: row["number"] for row in rows}
 
 
 async def segment_counts(pool: Pool, store_id: UUID) -> dict[str, int]:
@@ -122,6 +272,16 @@ async def stats(pool: Pool, store_id: UUID) -> Stats:
         store_id,
     )
     return Stats(**row)
+
+
+# Jobs ---------------------------------------------------------------------------------------------------------------
+
+
+async def find_job(pool: Pool, store_id: UUID, job_id: UUID) -> Job | None:
+    row = await pool.fetchrow(
+        "SELECT id, kind, state, done, total, error FROM scorer.jobs WHERE store_id = $1 AND id = $2", store_id, job_id
+    )
+    return row and Job(**row)
 
 
 # Webhooks -----------------------------------------------------------------------------------------------------------

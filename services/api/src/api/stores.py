@@ -121,6 +121,11 @@ async def list_stores(conn: asyncpg.Connection) -> list[Store]:
     return [Store(**row) for row in rows]
 
 
+async def find_store(pool: Pool, store_id: UUID) -> Store | None:
+    row = await pool.fetchrow("SELECT id, name, url, created_at FROM api.stores WHERE id = $1", store_id)
+    return row and Store(**row)
+
+
 async def create_key(conn: asyncpg.Connection, store_id: UUID, *, name: str, scopes: Sequence[str]) -> CreatedKey:
     """
     Raises:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
 import structlog
@@ -34,6 +35,8 @@ class Input:
     """Tells this delivery from every other: the same twice is the same delivery."""
     body: bytes
     fact: Fact
+    lane: Literal["live", "history"] = "live"
+    """History is scored and told to nobody."""
 
     @property
     def id(self) -> UUID:
@@ -46,14 +49,17 @@ class NotCommittedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    input: Input
-    accepted: "asyncio.Future[bool]"
+    """What one request brought: it is committed together, or not at all."""
+
+    inputs: Sequence[Input]
+    new: "asyncio.Future[set[UUID]]"
+    """The ids of those not seen before."""
     deadline: float
     """By the loop's clock: after it the store is told that nothing is known to be stored."""
 
 
 class Intake:
-    """`accept` from any number of requests; `run` as the one long task that commits."""
+    """`accept` and `accept_all` from any number of requests; `run` as the one long task that commits."""
 
     def __init__(
         self,
@@ -72,6 +78,7 @@ class Intake:
         self._commit_seconds = commit_seconds
         self._batch_size = batch_size
         self._waiting: deque[_Waiting] = deque()
+        self._inputs_waiting = 0
         self._arrived = asyncio.Event()
         self._closed = False
 
@@ -81,13 +88,22 @@ class Intake:
         Raises:
             NotCommittedError: the database is away, or this process is ending.
         """
-        if self._closed or len(self._waiting) >= MAX_WAITING:
+        return given.id in await self.accept_all([given])
+
+    async def accept_all(self, given: Sequence[Input]) -> set[UUID]:
+        """Once all are committed together: the ids of the new ones; of two that are the same delivery, the first's.
+
+        Raises:
+            NotCommittedError: as above, for all of them.
+        """
+        if self._closed or self._inputs_waiting + len(given) > MAX_WAITING:
             raise NotCommittedError
         loop = asyncio.get_running_loop()
         waiting = _Waiting(given, loop.create_future(), loop.time() + self._commit_seconds)
         self._waiting.append(waiting)
+        self._inputs_waiting += len(given)
         self._arrived.set()
-        return await waiting.accepted
+        return await waiting.new
 
     async def run(self) -> None:
         """Commit what arrives, until cancelled. A long task."""
@@ -97,17 +113,25 @@ class Intake:
                 await asyncio.sleep(self._gather_seconds)
                 self._arrived.clear()
                 while self._waiting:
-                    taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_size))]
-                    await self._settle(taken)
+                    await self._settle(self._take())
         finally:
             self._closed = True
             _fail(self._waiting, NotCommittedError())
+
+    def _take(self) -> list[_Waiting]:
+        """The next requests, until they make a batch; one that brings more than a batch stays whole."""
+        taken, inputs = [], 0
+        while self._waiting and inputs < self._batch_size:
+            taken.append(self._waiting.popleft())
+            inputs += len(taken[-1].inputs)
+        self._inputs_waiting -= inputs
+        return taken
 
     async def _settle(self, taken: Sequence[_Waiting]) -> None:
         """Tell each of a batch what became of it; one that Postgres cannot store stops no other."""
         try:
             async with asyncio.timeout_at(taken[0].deadline):  # the first waits longest
-                new = await self._commit([waiting.input for waiting in taken])
+                new = await self._commit([given for waiting in taken for given in waiting.inputs])
         except asyncio.CancelledError:
             _fail(taken, NotCommittedError())
             raise
@@ -115,13 +139,13 @@ class Intake:
             await self._settle_failed(taken, error)
             return
         for waiting in taken:
-            INPUTS.labels(waiting.input.source, "accepted" if waiting.input.id in new else "duplicate").inc()
-            if not waiting.accepted.done():
-                waiting.accepted.set_result(waiting.input.id in new)
+            _count(waiting.inputs, new)
+            if not waiting.new.done():
+                waiting.new.set_result(new.intersection(given.id for given in waiting.inputs))
 
     async def _settle_failed(self, taken: Sequence[_Waiting], error: Exception) -> None:
         if is_transient(error):
-            log.warning("intake.not_committed", inputs=len(taken), error=type(error).__name__)
+            log.warning("intake.not_committed", requests=len(taken), error=type(error).__name__)
             _fail(taken, NotCommittedError())
         elif len(taken) == 1:
             _fail(taken, error)
@@ -136,7 +160,7 @@ class Intake:
         await self._partitions.cover(self._pool, [now])
         async with self._outbox.transaction() as transaction:
             new = await _store(transaction.connection, inputs, now)
-            transaction.send(*(_outgoing(given.fact) for given in inputs if given.id in new))
+            transaction.send(*(_outgoing(given) for given in inputs if given.id in new))
         return new
 
 
@@ -150,14 +174,19 @@ async def _store(connection: Connection, inputs: Sequence[Input], now: datetime)
     return new
 
 
-def _outgoing(fact: Fact) -> Outgoing:
-    return Outgoing(fact.id, FACTS, f"live.{fact.type}", fact.encode())
+def _outgoing(given: Input) -> Outgoing:
+    return Outgoing(given.id, FACTS, f"{given.lane}.{given.fact.type}", given.fact.encode())
+
+
+def _count(inputs: Sequence[Input], new: set[UUID]) -> None:
+    for given in inputs:
+        INPUTS.labels(given.source, "accepted" if given.id in new else "duplicate").inc()
 
 
 def _fail(waiting: Sequence[_Waiting] | deque[_Waiting], error: Exception) -> None:
     for one in waiting:
-        if not one.accepted.done():
-            one.accepted.set_exception(error)
+        if not one.new.done():
+            one.new.set_exception(error)
 
 
 async def forget_seen(pool: Pool, days: int) -> None:

@@ -1,20 +1,36 @@
 """/customers: reading from Postgres, changing by asking the scorer."""
 
 import re
+from tempfile import SpooledTemporaryFile
+from typing import Any
 
+import structlog
 from aiohttp import web
 
 from api import commands, store
 from api.auth import needs
 from api.errors import ApiError, invalid
-from api.requests import checked, query, read_object
+from api.requests import checked, query, read_nothing, read_object
 from api.responses import as_json, as_page
-from api.schemas import Customer, CustomerListing, CustomerPatch
+from api.schemas import (
+    Customer,
+    CustomerListing,
+    CustomerPatch,
+    Erasure,
+    Listing,
+    NoteGiven,
+    TagGiven,
+    TimelineListing,
+)
 from api.state import STATE
 from api.stores import Key
 from shared.identity import email_hash, normalise_email
 
+log = structlog.get_logger()
+
 _HASH = re.compile(r"[0-9a-f]{64}")
+_SPOOL = 1024 * 1024
+"""Bytes of an export that are kept in memory; what is more waits in an unnamed file."""
 
 
 @needs("read")
@@ -46,11 +62,93 @@ async def show(request: web.Request, key: Key) -> web.Response:
 @needs("write")
 async def update(request: web.Request, key: Key) -> web.Response:
     """Block, allowlist; the answer is the customer as it is afterwards."""
-    hashed = _hash(request)
     patch = checked(CustomerPatch, await read_object(request))
-    asked = {"email_hash": hashed, **patch.model_dump(exclude_none=True)}
-    await commands.ask(request, key, commands.SCORER, "customer.update", asked)
-    return as_json(await _find(request, key, hashed))
+    return as_json(await _changed(request, key, "customer.update", patch.model_dump(exclude_none=True)))
+
+
+@needs("write")
+async def recalculate(request: web.Request, key: Key) -> web.Response:
+    await read_nothing(request)
+    return as_json(await _changed(request, key, "customer.recalculate", {}))
+
+
+@needs("write")
+async def tag(request: web.Request, key: Key) -> web.Response:
+    given = checked(TagGiven, await read_object(request))
+    return as_json(await _changed(request, key, "customer.tag", given.model_dump()))
+
+
+@needs("write")
+async def untag(request: web.Request, key: Key) -> web.Response:
+    given = checked(TagGiven, {"tag": request.match_info["tag"]})
+    return as_json(await _changed(request, key, "customer.untag", given.model_dump()))
+
+
+@needs("write")
+async def note(request: web.Request, key: Key) -> web.Response:
+    given = checked(NoteGiven, await read_object(request))
+    return as_json(await _changed(request, key, "customer.note", given.model_dump()), status=201)
+
+
+@needs("write")
+async def erase(request: web.Request, key: Key) -> web.Response:
+    """Nothing of the customer is left to answer with."""
+    asked = query(request, Erasure).model_dump(exclude_none=True)
+    await commands.ask(request, key, commands.SCORER, "customer.erase", {"email_hash": _hash(request), **asked})
+    return web.Response(status=204)
+
+
+@needs("read")
+async def score_history(request: web.Request, key: Key) -> web.Response:
+    page = query(request, Listing).page
+    hashed = await _existing(request, key)
+    found, total = await store.list_score_history(request.app[STATE].pool, key.store_id, hashed, page)
+    return as_page(request, found, page=page, total=total)
+
+
+@needs("read")
+async def events(request: web.Request, key: Key) -> web.Response:
+    listing = query(request, TimelineListing)
+    hashed = await _existing(request, key)
+    found, total = await store.list_timeline(request.app[STATE].pool, key.store_id, hashed, listing)
+    return as_page(request, found, page=listing.page, total=total)
+
+
+@needs("pii")
+async def export(request: web.Request, key: Key) -> web.StreamResponse:
+    """All that is known of the customer, as it stood at one moment."""
+    hashed = await _existing(request, key)
+    # Read whole before the first byte is answered: a slow reader holds no transaction, and a failure is still a 503.
+    with SpooledTemporaryFile(max_size=_SPOOL) as spool:
+        async for text in store.export_customer(request.app[STATE].pool, key.store_id, hashed):
+            spool.write(text.encode())
+        log.info("api.exported", store_id=str(key.store_id), actor=f"key:{key.prefix}")
+        return await _sent(request, spool)
+
+
+async def _sent(request: web.Request, spool: "SpooledTemporaryFile[bytes]") -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
+    response.content_length = spool.tell()
+    await response.prepare(request)
+    spool.seek(0)
+    while chunk := spool.read(64 * 1024):
+        await response.write(chunk)
+    await response.write_eof()
+    return response
+
+
+async def _changed(request: web.Request, key: Key, command: str, asked: dict[str, Any]) -> Customer:
+    """The customer after the scorer did it."""
+    hashed = _hash(request)
+    await commands.ask(request, key, commands.SCORER, command, {"email_hash": hashed, **asked})
+    return await _find(request, key, hashed)
+
+
+async def _existing(request: web.Request, key: Key) -> str:
+    hashed = _hash(request)
+    if not await store.customer_exists(request.app[STATE].pool, key.store_id, hashed):
+        raise _not_found()
+    return hashed
 
 
 def _hash(request: web.Request) -> str:
@@ -78,4 +176,12 @@ ROUTES = [
     web.patch("/customers/{email_hash}", update),
     web.put("/customers/{email_hash}", update),
     web.post("/customers/{email_hash}", update),
+    web.delete("/customers/{email_hash}", erase),
+    web.post("/customers/{email_hash}/recalculate", recalculate),
+    web.post("/customers/{email_hash}/tags", tag),
+    web.delete("/customers/{email_hash}/tags/{tag}", untag),
+    web.post("/customers/{email_hash}/notes", note),
+    web.get("/customers/{email_hash}/score-history", score_history),
+    web.get("/customers/{email_hash}/events", events),
+    web.get("/customers/{email_hash}/export", export),
 ]

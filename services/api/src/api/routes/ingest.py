@@ -1,28 +1,36 @@
 """/ingest: what stores send. A refusal counts against the store's webhook, so only what is wrong is refused."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Literal
+from uuid import UUID
 
 from aiohttp import web
 
-from api.body import BadBodyError
+from api.auth import needs
+from api.body import BadBodyError, decode_object
 from api.errors import ApiError, unavailable
-from api.ingest import woocommerce
+from api.ingest import generic, woocommerce
+from api.ingest.generic import Rejected, Taken
 from api.ingest.intake import Input, NotCommittedError
-from api.requests import path_uuid, read_body
+from api.requests import checked, path_uuid, read_body
 from api.responses import as_json
+from api.schemas import IngestedEvent, IngestEvents
 from api.state import STATE
-from api.stores import StoreSecrets
-from shared.events import Fact
+from api.stores import Key, StoreSecrets
+from shared.events import OrderFact
 from shared.ids import uuid7
 
 LARGE = 64 * 1024
 """Bytes: real orders are 3 to 4 kB."""
+MAX_EVENTS_BODY = 5 * 1024 * 1024
+"""Bytes: 500 orders of 10 kB."""
 
 
 async def from_woocommerce(request: web.Request) -> web.Response:
     """202 once stored; 200 for what has no effect: a ping, a repeated delivery, a topic of no use here."""
     secrets = await _store(request)
-    raw = await _read(request)
+    raw = await _read(request, woocommerce.MAX_BODY)
     signature = request.headers.get("X-WC-Webhook-Signature", "")
     if not signature and woocommerce.is_ping(raw, request.content_type):
         return as_json({"status": "pong"})
@@ -44,17 +52,20 @@ async def _store(request: web.Request) -> StoreSecrets:
     return secrets
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.Request, limit: int) -> bytes:
     try:
-        return await read_body(request, woocommerce.MAX_BODY)
+        return await read_body(request, limit)
     except web.HTTPRequestEntityTooLarge:
-        raise BadBodyError({"body": "is larger than 2 MiB"}) from None
+        raise BadBodyError({"body": f"is larger than {limit // (1024 * 1024)} MiB"}) from None
 
 
 async def _accept(request: web.Request, secrets: StoreSecrets, topic: str, raw: bytes) -> web.Response:
     # A large body takes the parser long enough to hold up everybody else.
-    order = woocommerce.parse_order(raw) if len(raw) <= LARGE else await asyncio.to_thread(woocommerce.parse_order, raw)
-    fact = Fact(id=uuid7(), type="order", store_id=secrets.store_id, occurred_at=order.modified_at, data=order)
+    if len(raw) <= LARGE:
+        order = woocommerce.parse_order(raw, secrets.hash_key)
+    else:
+        order = await asyncio.to_thread(woocommerce.parse_order, raw, secrets.hash_key)
+    fact = OrderFact(id=uuid7(), store_id=secrets.store_id, occurred_at=order.modified_at, data=order)
     digest = woocommerce.digest(
         secrets.store_id,
         source=request.headers.get("X-WC-Webhook-Source", ""),
@@ -62,13 +73,64 @@ async def _accept(request: web.Request, secrets: StoreSecrets, topic: str, raw: 
         delivery_id=request.headers.get("X-WC-Webhook-Delivery-ID", ""),
         raw=raw,
     )
-    try:
-        new = await request.app[STATE].intake.accept(Input("woocommerce", topic, digest, raw, fact))
-    except NotCommittedError:
-        raise unavailable() from None
-    if new:
+    if await _new(request, [Input("woocommerce", topic, digest, raw, fact)]):
         return as_json({"status": "accepted", "id": str(fact.id)}, status=202)
     return as_json({"status": "duplicate"})
 
 
-ROUTES = [web.post("/ingest/woocommerce/{store_id}", from_woocommerce)]
+async def _new(request: web.Request, inputs: Sequence[Input]) -> set[UUID]:
+    """The ids of those not seen before, once all are stored.
+
+    Raises:
+        ApiError: 503, nothing is known to be stored.
+    """
+    try:
+        return await request.app[STATE].intake.accept_all(inputs)
+    except NotCommittedError:
+        raise unavailable() from None
+
+
+@needs("ingest")
+async def events(request: web.Request, key: Key) -> web.Response:
+    """200 with what became of each; what is wrong with one is no reason to refuse another."""
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType
+    raw = await _read(request, MAX_EVENTS_BODY)
+    secrets = await _secrets(request, key)
+    if len(raw) <= LARGE:
+        given, read = _read_events(raw, secrets)
+    else:
+        given, read = await asyncio.to_thread(_read_events, raw, secrets)
+    inputs = [_input(item, history=given.history) for item in read if isinstance(item, Taken)]
+    new = await _new(request, inputs) if inputs else set()
+    return as_json({"results": [_told(item, new).model_dump() for item in read]})
+
+
+def _input(item: Taken, *, history: bool) -> Input:
+    lane: Literal["live", "history"] = "history" if history else "live"
+    return Input(generic.SOURCE, item.fact.type, item.digest, item.body, item.fact, lane)
+
+
+async def _secrets(request: web.Request, key: Key) -> StoreSecrets:
+    secrets = await request.app[STATE].stores.get(key.store_id)
+    if secrets is None:
+        raise ApiError(404, "trustlens_store_not_found", "There is no such store.")
+    return secrets
+
+
+def _read_events(raw: bytes, secrets: StoreSecrets) -> tuple[IngestEvents, list[Taken | Rejected]]:
+    given = checked(IngestEvents, decode_object(raw))
+    return given, [
+        generic.read(item, store_id=secrets.store_id, key=secrets.hash_key, fact_id=uuid7()) for item in given.events
+    ]
+
+
+def _told(item: Taken | Rejected, new: set[UUID]) -> IngestedEvent:
+    if isinstance(item, Rejected):
+        return IngestedEvent(
+            id=item.id, status="rejected", code="rest_invalid_param", field=item.field, message=item.message
+        )
+    return IngestedEvent(id=item.id, status="accepted" if item.fact.id in new else "duplicate")
+
+
+ROUTES = [web.post("/ingest/woocommerce/{store_id}", from_woocommerce), web.post("/ingest/events", events)]

@@ -1,0 +1,65 @@
+"""/store: how the store scores; the scorer owns it. Changing it recomputes every score."""
+
+from typing import Any
+
+from aiohttp import web
+
+from api import commands, stores
+from api.auth import needs
+from api.errors import ApiError
+from api.requests import checked, read_nothing, read_object
+from api.responses import as_json
+from api.schemas import PatchedStore, StorePatch, StoreSettings
+from api.state import STATE
+from api.stores import Key
+
+
+@needs("read")
+async def show(request: web.Request, key: Key) -> web.Response:
+    return as_json(StoreSettings(**await _settings(request, key)))
+
+
+@needs("admin")
+async def update(request: web.Request, key: Key) -> web.Response:
+    patch = checked(StorePatch, await read_object(request))
+    done = await _ask(request, key, "store.scoring", patch.model_dump(exclude_unset=True))
+    return as_json(PatchedStore(**await _settings(request, key), job_id=done["job_id"]))
+
+
+@needs("admin")
+async def recompute(request: web.Request, key: Key) -> web.Response:
+    """Every score anew, by a job."""
+    await read_nothing(request)
+    done = await _ask(request, key, "store.recompute", {})
+    return as_json({"job_id": done["job_id"]}, status=202)
+
+
+@needs("admin")
+async def sweep(request: web.Request, key: Key) -> web.Response:
+    """What time alone may have changed is marked for rescoring now."""
+    await read_nothing(request)
+    done = await _ask(request, key, "store.sweep", {})
+    return as_json({"due": done["due"]})
+
+
+async def _settings(request: web.Request, key: Key) -> dict[str, Any]:
+    site = await stores.find_store(request.app[STATE].pool, key.store_id)
+    if site is None:
+        raise ApiError(404, "trustlens_store_not_found", "There is no such store.")
+    scoring = await _ask(request, key, "store.scoring_read", {})
+    known = {"version": scoring["version"], "currency": scoring["currency"], **scoring["settings"]}
+    return {"id": site.id, "name": site.name, "url": site.url, **known}
+
+
+async def _ask(request: web.Request, key: Key, command: str, asked: dict[str, Any]) -> Any:
+    return await commands.ask(request, key, commands.SCORER, command, asked)
+
+
+ROUTES = [
+    web.get("/store", show),
+    web.patch("/store", update),
+    web.put("/store", update),
+    web.post("/store", update),
+    web.post("/store/recompute", recompute),
+    web.post("/store/sweep", sweep),
+]
