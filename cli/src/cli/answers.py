@@ -50,7 +50,8 @@ class Scored(_Answer):
 class Ingested(_Answer):
     """What became of one event."""
 
-    id: str
+    id: str | None = None
+    """None where what was sent has none that can be repeated."""
     status: Literal["accepted", "duplicate", "rejected"]
     field: str | None = None
     message: str | None = None

@@ -22,6 +22,7 @@ _CAUSES = {
     "command": "somebody asked",
     "rule": "a rule",
     "link": "a linked customer",
+    "moved": "an order changed hands",
     "sweep": "time alone",
     "settings": "new settings",
     "categories": "new categories",

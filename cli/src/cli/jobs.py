@@ -18,6 +18,8 @@ from cli.explanation import plain
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 5.0
+_COUNTED = {"recompute": "customers", "categories": "orders"}
+"""What the number of each kind of job counts."""
 
 app = typer.Typer(help="Long work that the services do in the background.", no_args_is_help=True)
 
@@ -63,7 +65,7 @@ def extent(job: Job) -> str:
 def ending(job: Job) -> str:
     """The last sentence about a job that has ended."""
     if job.state == "done":
-        return f"{job.kind} is done: {job.done:,} customers."
+        return f"{job.kind} is done: {job.done:,} {_COUNTED.get(job.kind, 'rows')}."
     why = f": {plain(job.error)}" if job.error else ""
     end = "was cancelled" if job.state == "cancelled" else job.state
     return f"{job.kind} {end} after {extent(job)}{why}."
