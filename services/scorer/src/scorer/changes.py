@@ -210,7 +210,7 @@ def snapshot(change: Rescored, now: datetime, *, scored: bool) -> Snapshot:
 
 
 def _days(since: datetime | None, now: datetime) -> int | None:
-    return None if since is None else (now - since).days
+    return None if since is None else max((now - since).days, 0)  # a store's clock may be ahead
 
 
 # The timeline ---------------------------------------------------------------------------------------------------------

@@ -66,8 +66,8 @@ class DisputeState:
 class Features:
     """Counts as product documentation defines them; amounts in the store's currency; times of the store.
 
-    Ids are the latest first, at most 20. A time before 2000 or after `now` is a store's mistake: it counts as an
-    order, and in no window, age or first and last order.
+    Ids are the latest first, at most 20. A time before 2000, or ahead of `now` by more than ten
+    minutes, is a store's mistake: it counts as an order, and in no window, age or first and last order.
     """
 
     total_orders: int = 0
@@ -86,7 +86,7 @@ class Features:
     first_order_at: datetime | None = None
     last_order_at: datetime | None = None
     next_order_at: datetime | None = None
-    """The earliest time after `now` that an order claims."""
+    """When the earliest order that claims a time to come may be believed: ten minutes before that time."""
     refunded_ids: tuple[int, ...] = ()
     fully_refunded_ids: tuple[int, ...] = ()
     clean_ids: tuple[int, ...] = ()

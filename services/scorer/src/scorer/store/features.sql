@@ -6,8 +6,9 @@ WITH wanted AS MATERIALIZED (
 orders AS MATERIALIZED (
     SELECT o.store_id, o.email_hash, o.order_id, o.total, o.refund_count, o.full_refund_count, o.refund_value,
            o.coupons, o.categories, o.disputed, o.modified_at, o.created_at,
-           -- A time that cannot be meant is none.
-           CASE WHEN o.created_at BETWEEN '2000-01-01 00:00:00+00' AND $4::timestamptz THEN o.created_at END AS at,
+           -- A time that cannot be meant is none. Stores' clocks may be ahead of ours by some minutes.
+           CASE WHEN o.created_at BETWEEN '2000-01-01 00:00:00+00' AND $4::timestamptz + interval '10 minutes'
+               THEN o.created_at END AS at,
            CASE WHEN o.fingerprints[1] < '\x02' THEN o.fingerprints[1] END AS address,
            o.currency = w.ours AS ours,
            o.billing_country <> o.shipping_country AND o.billing_country <> '' AND o.shipping_country <> '' AS abroad,
@@ -32,7 +33,8 @@ totals AS (
            min(at) FILTER (WHERE completed) AS first_completed_at,
            min(at) FILTER (WHERE counted) AS first_order_at,
            max(at) FILTER (WHERE counted) AS last_order_at,
-           min(created_at) FILTER (WHERE counted AND created_at > $4::timestamptz) AS next_order_at,
+           min(created_at) FILTER (WHERE counted AND created_at > $4::timestamptz + interval '10 minutes')
+               - interval '10 minutes' AS next_order_at,
            (array_agg(order_id ORDER BY modified_at DESC, order_id DESC)
                FILTER (WHERE counted AND refund_count > 0))[:20] AS refunded_ids,
            (array_agg(order_id ORDER BY modified_at DESC, order_id DESC)
@@ -118,7 +120,7 @@ checkouts AS (
         RANGE BETWEEN interval '10 minutes' PRECEDING AND CURRENT ROW) AS declines
     FROM wanted w
     JOIN scorer.checkouts c ON c.store_id = w.store_id AND c.email_hash = w.email_hash
-    WHERE c.at > $4::timestamptz - interval '30 days 10 minutes' AND c.at <= $4::timestamptz
+    WHERE c.at > $4::timestamptz - interval '30 days 10 minutes' AND c.at <= $4::timestamptz + interval '10 minutes'
 ),
 tested AS (
     SELECT store_id, email_hash,
