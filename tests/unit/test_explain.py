@@ -185,5 +185,8 @@ def test_only_the_oldest_entry_of_a_whole_history_is_the_first_score():
     assert [change.cause for change in changes(history, whole=True)] == ["a linked customer", "the store's data"]
 
 
-def test_a_customer_without_history_has_no_trend():
+def test_a_customer_without_history_or_with_one_score_has_no_trend():
     assert "Trend" not in printed(customer())
+    one = printed(customer(), [scored(50)])
+    assert "Trend" not in one
+    assert "first score" in one

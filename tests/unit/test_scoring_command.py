@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cli.answers import Job
 from cli.api import refusal
-from cli.jobs import ending
+from cli.jobs import ending, swept
 from cli.scoring import flat, patch_of
 
 ID = UUID("0190a000-0000-7000-8000-000000000000")
@@ -86,3 +86,8 @@ def test_how_a_job_ended_is_said_with_its_reason():
     assert ending(Job(id=ID, kind="recompute", state="done", done=1200)) == "recompute is done: 1,200 customers."
     failed = Job(id=ID, kind="recompute", state="failed", done=3, total=9, error="no such\x1bthing")
     assert ending(failed) == "recompute failed after 3 of 9: no such?thing."
+
+
+@pytest.mark.parametrize(("due", "told"), [(0, "no score"), (1, "1 customer is"), (1200, "1,200 customers are")])
+def test_what_a_sweep_found_is_said_as_people_say_it(due, told):
+    assert told in swept(due)

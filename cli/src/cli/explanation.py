@@ -115,7 +115,8 @@ def _trend(history: Sequence[Scored], *, whole: bool) -> Iterable[RenderableType
     if not history:
         return
     scores = [entry.trust_score for entry in reversed(history)]
-    yield Text(f"\nTrend  {sparkline(scores)}  from {scores[0]} to {scores[-1]} since {history[-1].at[:10]}\n")
+    trend = f"Trend  {sparkline(scores)}  from {scores[0]} to {scores[-1]} since {plain(history[-1].at[:10])}\n"
+    yield Text(f"\n{trend}" if len(scores) > 1 else "")
     table = Table.grid(padding=(0, 2))
     for change in changes(history, whole=whole)[:SHOWN_CHANGES]:
         table.add_row(

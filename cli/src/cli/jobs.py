@@ -105,8 +105,18 @@ def recompute() -> None:
 def sweep() -> None:
     """Mark the customers whose scores change by time alone; they are scored in the background."""
     answer = api.run(lambda api: api.post("/store/sweep"))
-    due = answer["due"]
-    typer.echo(f"{due:,} {'score is' if due == 1 else 'scores are'} due, and being computed.")
+    typer.echo(swept(answer["due"]))
+
+
+def swept(due: int) -> str:
+    """What a sweep found, in words."""
+    match due:
+        case 0:
+            return "Time alone has changed no score."
+        case 1:
+            return "1 customer is due for a new score; it is being computed."
+        case _:
+            return f"{due:,} customers are due for new scores; they are being computed."
 
 
 @app.command()

@@ -148,3 +148,4 @@ def command(
             sep="\n",
         )
         raise typer.Exit(1)
+    console.print(f"\nAll {len(cast)} are as expected.")
