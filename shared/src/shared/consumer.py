@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from shared.broker import BROKER_ERRORS, Broker, Outgoing
 from shared.db import Pool, is_transient
 from shared.ids import derived
-from shared.metrics import BATCH_SECONDS, BATCH_SIZE, MESSAGES, RETRIES
+from shared.metrics import BATCH_SECONDS, BATCH_SIZE, MESSAGES, PARSE_SECONDS, RETRIES
 from shared.outcome import Dead, Done, Outcome
 from shared.pause import pause
 from shared.topology import DIRECT, dead
@@ -174,11 +174,13 @@ class Consumer(Generic[T]):
     async def _outcomes_of(self, batch: list[Message], stop: asyncio.Event) -> list[Outcome]:
         outcomes: list[Outcome] = [Done()] * len(batch)
         parsed: list[tuple[int, T]] = []
+        began = time.perf_counter()
         for index, message in enumerate(batch):
             try:
                 parsed.append((index, self._parse(message)))
             except ValueError as error:
                 outcomes[index] = Dead("unparseable", _brief(error))
+        PARSE_SECONDS.labels(self._queue).inc(time.perf_counter() - began)
         for index, fault in await self._rejected(parsed, stop):
             outcomes[index] = Dead("rejected", _brief(fault))
         return outcomes

@@ -7,8 +7,12 @@ BATCH_SIZE = Histogram(
     "trustlens_batch_messages", "Messages per transaction.", ["queue"], buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
 )
 BATCH_SECONDS = Histogram("trustlens_batch_seconds", "From taking a batch to its ack.", ["queue"])
+PARSE_SECONDS = Counter("trustlens_parse_seconds_total", "Time spent parsing messages.", ["queue"])
 RETRIES = Counter("trustlens_batch_retries_total", "Batches tried again after a transient error.", ["queue"])
 OUTBOX_PUBLISHED = Counter("trustlens_outbox_published_total", "Messages confirmed by the broker.", ["service"])
+PUBLISH_SECONDS = Counter(
+    "trustlens_outbox_publish_seconds_total", "From handing messages to the broker to their confirms.", ["service"]
+)
 OUTBOX_SWEPT = Counter("trustlens_outbox_swept_total", "Messages that the sweeper had to take up.", ["service"])
 BROKER_CONNECTED = Gauge("trustlens_broker_connected", "1 while connected to RabbitMQ.", ["service"])
 COMMANDS = Counter("trustlens_commands_total", "Commands by type and result.", ["type", "result"])

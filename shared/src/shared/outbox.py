@@ -6,6 +6,7 @@ cannot publish is taken up by any replica's sweeper once the claim has run out. 
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -14,7 +15,7 @@ import structlog
 
 from shared.broker import Broker, Outgoing
 from shared.db import Connection, Pool, is_transient
-from shared.metrics import OUTBOX_PUBLISHED, OUTBOX_SWEPT
+from shared.metrics import OUTBOX_PUBLISHED, OUTBOX_SWEPT, PUBLISH_SECONDS
 
 log = structlog.get_logger()
 
@@ -99,7 +100,9 @@ class Outbox:
         await self._committed.join()
 
     async def _publish(self, messages: Sequence[Outgoing]) -> None:
+        began = time.perf_counter()
         confirmed = await self._broker.publish(messages)
+        PUBLISH_SECONDS.labels(self._schema).inc(time.perf_counter() - began)
         if not confirmed:
             return
         OUTBOX_PUBLISHED.labels(self._schema).inc(len(confirmed))
