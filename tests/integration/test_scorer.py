@@ -16,7 +16,7 @@ from scorer import commands
 from scorer.worker import Scorer, UnknownStoreError
 from shared.broker import Broker
 from shared.commands import Command, Commands
-from shared.events import Event, Fact, Order, Refund
+from shared.events import Event, Order, OrderFact, Refund
 from shared.ids import uuid7
 from shared.outbox import Outbox
 from shared.secrets import Vault
@@ -49,7 +49,7 @@ def fact(
     total: str = "100.00",
     refunds: Sequence[str] = (),
     day: int = 0,
-) -> Fact:
+) -> OrderFact:
     made = T0 + timedelta(days=order_id // 3)  # orders of one second, too
     order = Order(
         id=order_id,
@@ -62,7 +62,7 @@ def fact(
         email=email,
         refunds=tuple(Refund(id=1000 * order_id + n, amount=Decimal(a)) for n, a in enumerate(refunds)),
     )
-    return Fact(id=uuid7(), type="order", store_id=store_id, occurred_at=order.modified_at, data=order)
+    return OrderFact(id=uuid7(), store_id=store_id, occurred_at=order.modified_at, data=order)
 
 
 async def customer(pool: asyncpg.Pool, email: str = "jane@example.com") -> asyncpg.Record:
@@ -137,7 +137,7 @@ async def test_an_order_that_moves_leaves_its_former_customer(
     await scorer.process([fact(store_id, n, refunds=["100.00"]) for n in (1, 2, 3)])
     assert (await customer(pool))["segment"] == "critical"
     await scorer.process([fact(store_id, 3, email="john@example.com", refunds=["100.00"], day=1)])
-    assert await scorer.rescore_due() == 1
+    assert await scorer.rescore_due(10) == 1
     assert [(await customer(pool, e))["total_orders"] for e in ("jane@example.com", "john@example.com")] == [2, 1]
     assert (await customer(pool))["segment"] == "normal"
     assert (await sent(pool))[-1].type in ("score_updated", "segment_changed")
@@ -148,7 +148,7 @@ async def test_a_fact_of_an_unknown_store_is_refused(scorer: Scorer) -> None:
         await scorer.process([fact(UUID(int=0), 1)])
 
 
-def _year(store_id: UUID, seed: int) -> list[Fact]:
+def _year(store_id: UUID, seed: int) -> list[OrderFact]:
     """Twenty customers with versions of their orders, as a store would send them."""
     chance = random.Random(seed)  # noqa: S311  # reproducible, not secret
     facts = []
@@ -179,7 +179,7 @@ async def test_shuffled_repeated_and_concurrent_batches_end_like_the_ordered_yea
     year = _year(store_id, seed)
     await scorer.process(year)
     expected = await pool.fetch(_STATE)
-    await pool.execute("TRUNCATE scorer.customers, scorer.orders, scorer.refunds, scorer.outbox")
+    await pool.execute("TRUNCATE scorer.customers, scorer.orders, scorer.refunds, scorer.outbox, scorer.score_history")
     chance = random.Random(seed)  # noqa: S311  # reproducible, not secret
     shuffled = year + chance.sample(year, 30)
     chance.shuffle(shuffled)

@@ -93,10 +93,14 @@ def rescored(
         own_score=score.own,
         first_coupon_at=coupons.counts(features, scoring.modules.coupons).first_at,
         linked_accounts_count=features.linked_accounts,
-        shipping_points=points_by_module(score).get("shipping_anomalies", 0),
+        shipping_points=shipping_points(score),
         card_testing_at=testing_at,
     )
     return Rescored(before, after, features, score, scoring, asked, tuple(happenings), quiet_score)
+
+
+def shipping_points(score: Score) -> int:
+    return points_by_module(score).get("shipping_anomalies", 0)
 
 
 _Told = tuple[EventType, datetime | None, UUID | None, EventData]

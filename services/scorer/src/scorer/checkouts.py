@@ -22,6 +22,11 @@ class Checkout:
     email_hash: str
 
 
+def is_let_through(checkout: Checkout) -> bool:
+    """An attempt that the gate allowed: every order begins with one, and it tells nothing of a score."""
+    return isinstance(checkout.fact, CheckoutAttemptFact) and checkout.fact.data.decision == "allow"
+
+
 def told(checkout: Checkout) -> Iterable[Happening]:
     """A refusal of a blocked customer, or what would have been one while the store does not enforce blocking."""
     fact = checkout.fact

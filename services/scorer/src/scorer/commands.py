@@ -2,14 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from scorer import sweep
-from scorer.changes import Rescored
+from scorer.changes import Rescored, shipping_points
 from scorer.customer import Customer, Key
 from scorer.score import score
 from scorer.scoring import Scoring, merged
@@ -132,12 +132,12 @@ async def _changed(
         RefusedError: 404, there is no such customer; whatever `change` refuses.
     """
     connection = transaction.connection
-    await scorer.partitions.cover(scorer.pool, [datetime.now(UTC)])
+    await scorer.partitions.cover(scorer.pool, [scorer.now()])
     await scorer.hold_rules(connection, [command.store_id])
     locked = await customers.lock(connection, [(command.store_id, email_hash)])
     if not locked:
         raise RefusedError(404, "trustlens_customer_not_found", "No customer with this e-mail hash.")
-    now = datetime.now(UTC)
+    now = scorer.now()
     (rescored,) = await scorer.recalculate(connection, locked, now, asked="command")
     told = replace(change(rescored, now), actor=command.actor)
     await scorer.publish(transaction, [(told, Cause(kind="command", id=command.id))], now)
@@ -170,7 +170,9 @@ def switched(change: Rescored, asked: CustomerUpdate, now: datetime) -> Rescored
     )
     _refuse_both(after)
     new = score(change.features, is_allowlisted=after.is_allowlisted, scoring=change.scoring, now=now)
-    after = replace(after, trust_score=new.value, segment=new.segment, own_score=new.own)
+    after = replace(
+        after, trust_score=new.value, segment=new.segment, own_score=new.own, shipping_points=shipping_points(new)
+    )
     moved = (before.is_blocked, before.is_allowlisted) != (after.is_blocked, after.is_allowlisted)
     return replace(change, after=after, score=new, reason=asked.reason, quiet_score=not moved)
 
@@ -223,7 +225,7 @@ async def _erase(scorer: Scorer, transaction: Transaction, command: Command, ask
     await scorer.hold_rules(connection, [command.store_id])
     if not await customers.lock(connection, [key]):
         raise RefusedError(404, "trustlens_customer_not_found", "No customer with this e-mail hash.")
-    now = datetime.now(UTC)
+    now = scorer.now()
     await customers.erase(connection, key, now)
     await links.settle(connection, await links.moved(connection, [key]), reason="link", now=now)
     await _erase_events(transaction, key)
@@ -245,7 +247,8 @@ async def _erase_events(transaction: Transaction, key: Key) -> None:
 def _without_address(body: bytes) -> bytes:
     event = Event.model_validate_json(body)
     customer = event.customer.model_copy(update={"email": None, "email_domain": None, "tags": ()})
-    data = event.data.model_copy(update={"email": None, "reason": None})
+    refund = event.data.refund and event.data.refund.model_copy(update={"reason": ""})
+    data = event.data.model_copy(update={"email": None, "reason": None, "refund": refund})
     return event.model_copy(update={"customer": customer, "data": data}).encode()
 
 
@@ -266,9 +269,9 @@ def _shown(stored: StoredScoring) -> dict[str, Any]:
     }
 
 
-async def _change_scoring(_: Scorer, transaction: Transaction, command: Command, asked: ScoringPatch) -> Any:
+async def _change_scoring(scorer: Scorer, transaction: Transaction, command: Command, asked: ScoringPatch) -> Any:
     """A new version of the settings, and a job that recomputes the store by it. No change: neither."""
-    connection, now = transaction.connection, datetime.now(UTC)
+    connection, now = transaction.connection, scorer.now()
     await scoring.hold(connection, [command.store_id], about="scoring", alone=True)
     stored = await scoring.read(connection, command.store_id)
     settings = _settings(stored.settings, asked)
@@ -295,17 +298,17 @@ def _settings(stored: Mapping[str, Any], asked: ScoringPatch) -> dict[str, Any]:
     return settings
 
 
-async def _recompute(_: Scorer, transaction: Transaction, command: Command, __: Nothing) -> Any:
-    now = datetime.now(UTC)
+async def _recompute(scorer: Scorer, transaction: Transaction, command: Command, __: Nothing) -> Any:
+    now = scorer.now()
     job_id = await jobs.queue(transaction.connection, uuid7(), command.store_id, "recompute", now)
     return {"job_id": str(job_id)}
 
 
 async def _sweep(scorer: Scorer, _: Transaction, command: Command, __: Nothing) -> Any:
-    return {"due": await sweep.sweep(scorer, datetime.now(UTC), command.store_id)}
+    return {"due": await sweep.sweep(scorer, scorer.now(), command.store_id)}
 
 
-async def _cancel(_: Scorer, transaction: Transaction, command: Command, asked: OfJob) -> Any:
-    if not await jobs.cancel(transaction.connection, command.store_id, asked.job_id, datetime.now(UTC)):
+async def _cancel(scorer: Scorer, transaction: Transaction, command: Command, asked: OfJob) -> Any:
+    if not await jobs.cancel(transaction.connection, command.store_id, asked.job_id, scorer.now()):
         raise RefusedError(404, "trustlens_job_not_found", "There is no such job.")
     return {"job_id": str(asked.job_id)}

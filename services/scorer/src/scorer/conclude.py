@@ -38,7 +38,7 @@ class Concluded:
 
 def conclude(folded: Folded, cases: Sequence[Known], *, live: bool, now: datetime) -> Concluded:
     """Idempotent: facts that are known already conclude in nothing."""
-    fact_id = _cause(folded, cases)
+    fact_id = _cause(folded, cases, live=live)
     lost = disputes.lost_amounts([case.after for case in cases])
     settled = facts.settled(folded.after, lost)
     if folded.after.version is None or fact_id is None:
@@ -52,11 +52,17 @@ def conclude(folded: Folded, cases: Sequence[Known], *, live: bool, now: datetim
     return Concluded(folded, settled, tuple(told_cases), tuple(happenings), fact_id)
 
 
-def _cause(folded: Folded, cases: Sequence[Known]) -> UUID | None:
+def _cause(folded: Folded, cases: Sequence[Known], *, live: bool) -> UUID | None:
+    """The last fact that changed something, or that is the first live one of a dispute which history kept to itself."""
     if folded.changed:
         return folded.fact_id
-    changed = [case.fact_id for case in cases if case.fact_id and case.after != case.before]
-    return changed[-1] if changed else None
+    of_order = folded.fact_id if folded.results else None  # a stale version may name the payment of a dispute
+    news = [case.fact_id or of_order for case in cases if case.after != case.before or (live and _untold(folded, case))]
+    return next((fact_id for fact_id in reversed(news) if fact_id), None)
+
+
+def _untold(folded: Folded, case: Known) -> bool:
+    return bool(case.fact_id and folded.owner and case.after.told != case.after.dispute.status)
 
 
 def _told(

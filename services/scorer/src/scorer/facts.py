@@ -264,9 +264,10 @@ def _apply_refund(state: OrderState, step: RefundFact) -> tuple[OrderState, Resu
 
 
 def _announced(state: OrderState, *, live: bool, now: datetime) -> bool:
-    if state.announced or not state.placed:
+    """An order of nobody waits for its customer: whom should it be told of?"""
+    if state.announced or state.version is None or state.version.email_hash is None or not state.placed:
         return state.announced
-    return live or (state.version is not None and state.version.created_at < now - HISTORY_AGE)
+    return live or state.version.created_at < now - HISTORY_AGE
 
 
 def _quietly(told: Iterable[Happening], after: OrderState) -> list[Happening]:
@@ -356,7 +357,7 @@ def _returns(refunds: Iterable[Refund], lost_amounts: list[Decimal]) -> list[Ref
     """The refunds that are the customer's returns."""
     returns = []
     for refund in sorted(refunds, key=lambda refund: refund.id):
-        if _says_dispute(refund.reason):
+        if says_dispute(refund.reason):
             continue
         cause = next((amount for amount in lost_amounts if abs(amount - refund.amount) <= SAME_AMOUNT), None)
         if cause is None:
@@ -366,6 +367,6 @@ def _returns(refunds: Iterable[Refund], lost_amounts: list[Decimal]) -> list[Ref
     return returns
 
 
-def _says_dispute(reason: str) -> bool:
+def says_dispute(reason: str) -> bool:
     """WooPayments refunds the order of a lost dispute with this reason."""
     return reason.strip().rstrip(".").casefold() == "dispute lost"

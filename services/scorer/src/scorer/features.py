@@ -104,7 +104,7 @@ class Features:
     categories: tuple[CategoryOrders, ...] = ()
     """Those with at least three orders."""
     linked: tuple[Linked, ...] = ()
-    """The blocked first, then by own score, then by hash; at most 20."""
+    """The blocked first, then the Critical by their own score, then by hash; at most 20."""
     linked_accounts: int = 0
     """All of them."""
     linked_coupon_at: datetime | None = None

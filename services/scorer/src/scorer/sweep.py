@@ -1,7 +1,7 @@
 """What no fact asks for: customers whom time alone moves, whom others' facts touched, and whole stores."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -49,12 +49,12 @@ async def sweep_nightly(scorer: Scorer, hour: int, stop: asyncio.Event) -> None:
     """
     while True:
         try:
-            await sweep(scorer, datetime.now(UTC))
+            await sweep(scorer, scorer.now())
         except Exception as error:
             if not is_transient(error):
                 raise
             log.warning("sweep.skipped", error=type(error).__name__)
-        if await pause(until_next(datetime.now(UTC), hour).total_seconds(), stop):
+        if await pause(until_next(scorer.now(), hour).total_seconds(), stop):
             return
 
 
@@ -77,7 +77,7 @@ async def do_jobs(scorer: Scorer, stop: asyncio.Event) -> None:
 async def _do(scorer: Scorer, job: Job, stop: asyncio.Event) -> None:
     """Page by page, each with its progress in one commit. Whoever finds it after a crash goes on behind the last."""
     page = {"recompute": _recompute_page, "categories": _categories_page}[job.kind]
-    told_at = datetime.now(UTC)
+    told_at = scorer.now()
     log.info("job.began", job=str(job.id), kind=job.kind)
     while not stop.is_set():
         try:
@@ -86,29 +86,29 @@ async def _do(scorer: Scorer, job: Job, stop: asyncio.Event) -> None:
             if is_transient(error):
                 raise
             log.error("job.failed", job=str(job.id), kind=job.kind, error=type(error).__name__)
-            await jobs.finish(scorer.pool, job.id, datetime.now(UTC), error=type(error).__name__)
+            await jobs.finish(scorer.pool, job.id, scorer.now(), error=type(error).__name__)
             return
         if after is None:
             log.info("job.ended", job=str(job.id), kind=job.kind, done=job.done)
             return
         job = after
-        if datetime.now(UTC) - told_at > TELL_EVERY:
-            told_at = datetime.now(UTC)
+        if scorer.now() - told_at > TELL_EVERY:
+            told_at = scorer.now()
             log.info("job.progress", job=str(job.id), kind=job.kind, done=job.done)
 
 
 async def _recompute_page(scorer: Scorer, job: Job) -> Job | None:
     """The next customers, scored anew from their facts. None: that was all, or it was cancelled."""
-    await scorer.partitions.cover(scorer.pool, [datetime.now(UTC)])
+    await scorer.partitions.cover(scorer.pool, [scorer.now()])
     async with scorer.outbox.transaction() as transaction:
         keys = await rescoring.page(transaction.connection, job.store_id, job.position, RECOMPUTE_PAGE)
         if not keys:
-            await jobs.finish(transaction.connection, job.id, datetime.now(UTC))
+            await jobs.finish(transaction.connection, job.id, scorer.now())
             return None
         after = Job(job.id, job.store_id, job.kind, job.done + len(keys), keys[-1][1])
         if not await jobs.advance(transaction.connection, job, seen=len(keys), position=after.position):
             return None
-        due: dict[Key, Asked] = dict.fromkeys(keys, "settings")
+        due: dict[Key, tuple[Asked]] = dict.fromkeys(keys, ("settings",))
         await scorer.rescore(transaction, due)
         return after
 
@@ -118,7 +118,7 @@ async def _categories_page(scorer: Scorer, job: Job) -> Job | None:
     async with scorer.pool.acquire() as connection, connection.transaction():
         seen, last = await orders.recategorise(connection, job.store_id, int(job.position or 0), CATEGORIES_PAGE)
         if last is None:
-            await jobs.finish(connection, job.id, datetime.now(UTC))
+            await jobs.finish(connection, job.id, scorer.now())
             return None
         after = Job(job.id, job.store_id, job.kind, job.done + seen, str(last))
         return after if await jobs.advance(connection, job, seen=seen, position=after.position) else None

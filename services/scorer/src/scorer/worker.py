@@ -6,7 +6,7 @@ fingerprints. A batch never locks a customer whose fact it did not bring: those 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,6 +42,10 @@ Outcome = tuple[UUID, Result, str | None]
 """(fact id, what became of it, why)"""
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class UnknownStoreError(ValueError):
     """A fact of a store that does not exist here."""
 
@@ -69,8 +73,8 @@ class Touched:
     causes: dict[Key, UUID] = field(default_factory=dict)
     emails: dict[Key, tuple[str, datetime]] = field(default_factory=dict)
     """E-mail, and when its owner last did something: where a fact brought it."""
-    at_checkout_only: set[Key] = field(default_factory=set)
-    """Of whom nothing became known but attempts at the checkout."""
+    let_through: set[Key] = field(default_factory=set)
+    """Of whom nothing became known but that the checkout let them go on."""
 
     def note_order(self, store_id: UUID, concluded: Concluded) -> None:
         if concluded.folded.owner is None or concluded.fact_id is None:
@@ -83,8 +87,10 @@ class Touched:
 
     def note_checkout(self, checkout: checkouts.Checkout) -> None:
         key = (checkout.fact.store_id, checkout.email_hash)
-        if key not in self.causes:
-            self.at_checkout_only.add(key)
+        if not checkouts.is_let_through(checkout):
+            self.let_through.discard(key)
+        elif key not in self.causes:
+            self.let_through.add(key)
         self.happenings[key] += checkouts.told(checkout)
         self.causes[key] = checkout.fact.id
         if checkout.fact.data.email:
@@ -98,9 +104,10 @@ class Touched:
 class Scorer:
     """Handles batches of facts, and recalculations that others asked for."""
 
-    def __init__(self, outbox: Outbox, pool: Pool, vault: Vault) -> None:
+    def __init__(self, outbox: Outbox, pool: Pool, vault: Vault, *, clock: Callable[[], datetime] = _now) -> None:
         self.outbox = outbox
         self.pool = pool
+        self.now = clock
         self.partitions = Partitions("scorer.events", "scorer.timeline")
         self._vault = vault
         self._hash_keys: dict[UUID, bytes] = {}
@@ -128,7 +135,7 @@ class Scorer:
 
     async def _process(self, batch: Sequence[Fact | Automation], *, live: bool) -> None:
         times = {m.recorded_at for m in batch if isinstance(m, Automation)}
-        await self.partitions.cover(self.pool, {datetime.now(UTC), *times})
+        await self.partitions.cover(self.pool, {self.now(), *times})
         with processing("live" if live else "history", len(batch)):
             async with self.outbox.transaction() as transaction:
                 connection = transaction.connection
@@ -137,7 +144,7 @@ class Scorer:
                     found = batches.sort(batch, self._hash)
                 outcomes = await self._learn(connection, found)
                 outcomes += await self._orders_and_checkouts(transaction, found, live=live)
-                await published.save_outcomes(connection, outcomes, datetime.now(UTC))
+                await published.save_outcomes(connection, outcomes, self.now())
                 await published.save_automations(connection, found.automations)
 
     # Stores -----------------------------------------------------------------------------------------------------------
@@ -155,8 +162,9 @@ class Scorer:
             self._hash_keys |= {store_id: self._vault.open(key) for store_id, key in sealed.items()}
         if missing := unknown - self._hash_keys.keys():
             raise UnknownStoreError(str(min(missing)))
-        for store_id, version in (await scoring.versions(connection, store_ids)).items():
-            if version != self.rules(store_id).stored.version:
+        for store_id, (version, currency) in (await scoring.versions(connection, store_ids)).items():
+            known = self.rules(store_id).stored
+            if (version, currency) != (known.version, known.currency):  # a first order's currency may be rolled back
                 await self.reread_rules(connection, store_id)
 
     async def reread_rules(self, connection: Connection, store_id: UUID) -> None:
@@ -197,7 +205,7 @@ class Scorer:
         await orders.save_categories(connection, names)
         changed = await orders.save_products(connection, entries)
         for store_id in sorted({store_id for store_id, _ in changed}):
-            await jobs.queue(connection, uuid7(), store_id, "categories", datetime.now(UTC))
+            await jobs.queue(connection, uuid7(), store_id, "categories", self.now())
         return [
             (fact.id, "applied" if (fact.store_id, fact.data.id) in changed else "unchanged", None)
             for fact in found.products
@@ -209,19 +217,20 @@ class Scorer:
         connection = transaction.connection
         await self._begin_stores(connection, found)
         outcomes: list[Outcome] = [(fact_id, "unchanged", "no e-mail: it is nobody's") for fact_id in found.of_nobody]
-        concluded = await _conclude(connection, found, outcomes, live=live)
+        concluded = await _conclude(connection, found, outcomes, live=live, now=self.now())
         new = await customers.save_checkouts(connection, found.checkouts) if found.checkouts else set()
         outcomes += [(c.fact.id, "applied" if c.fact.id in new else "unchanged", None) for c in found.checkouts]
-        fresh = [checkout for checkout in found.checkouts if checkout.fact.id in new]
+        fresh = list({one.fact.id: one for one in found.checkouts if one.fact.id in new}.values())
         with pure():
             touched = _touched(concluded, fresh)
         if not touched.causes and not any(one.changed for one in concluded.values()):
             return outcomes
-        locked = await _lock_customers(connection, touched)
+        locked = await _lock_customers(connection, touched, self.now())
         await _save_orders(connection, concluded, locked)
-        now = datetime.now(UTC)
+        await _forget_checkouts(connection, fresh, locked)
+        now = self.now()
         asked: Asked = "fact" if live else "history"
-        await _mark_former_owners(connection, concluded, now)
+        await _mark_former_owners(connection, concluded, asked=asked, now=now)
         await _settle_links(connection, concluded, fresh, asked=asked, now=now)
         rescored = await self.recalculate(connection, locked, now, asked=asked, touched=touched)
         causes = {key: Cause(kind="fact", id=fact_id) for key, fact_id in touched.causes.items()}
@@ -243,8 +252,12 @@ class Scorer:
         if not locked:
             return []
         touched = touched or Touched()
-        currencies = {store_id: self.rules(store_id).stored.currency for store_id, _ in locked}
-        features = await customers.features(connection, list(locked), currencies, now)
+        stores = {store_id: self.rules(store_id) for store_id, _ in locked}
+        counting = {
+            store_id: customers.Counting(rules.stored.currency, rules.scoring.segments.risk)
+            for store_id, rules in stores.items()
+        }
+        features = await customers.features(connection, list(locked), counting, now)
         RESCORED.labels(asked).inc(len(locked))
         with pure():
             return [
@@ -255,7 +268,7 @@ class Scorer:
                     rules,
                     asked=asked,
                     happenings=sorted(touched.happenings.get(key, ()), key=lambda h: h.occurred_at),
-                    quiet_score=key in touched.at_checkout_only,
+                    quiet_score=key in touched.let_through,
                 )
                 for key, customer in locked.items()
                 for rules in (self.rules(key[0]).scoring,)
@@ -286,39 +299,56 @@ class Scorer:
         await published.save_events(connection, encoded)
         await published.save_timeline(connection, entries, now)
         await published.save_history(connection, points, now)
-        touching = [change for change, _ in told if change.touches_linked]
-        if touching:
-            reason: Asked = "history" if touching[0].asked == "history" else "link"
-            await links.touch_linked(connection, [change.before.key for change in touching], reason=reason, now=now)
+        await _touch_linked(connection, [change for change, _ in told if change.touches_linked], now)
         transaction.send(*(_outgoing(event, body) for event, body in encoded))
 
     async def rescore_due(self, limit: int) -> int:
         """One batch of the customers whom others' facts, time or settings touched; the number taken."""
-        await self.partitions.cover(self.pool, [datetime.now(UTC)])
+        await self.partitions.cover(self.pool, [self.now()])
         async with self.outbox.transaction() as transaction:
             due = await rescoring.take(transaction.connection, limit)
             if due:
                 await self.rescore(transaction, due)
             return len(due)
 
-    async def rescore(self, transaction: Transaction, due: Mapping[Key, Asked]) -> None:
+    async def rescore(self, transaction: Transaction, due: Mapping[Key, Collection[Asked]]) -> None:
         """Recalculate customers of whom no fact came. What did not move is not published."""
         connection = transaction.connection
         await self.hold_rules(connection, {store_id for store_id, _ in due})
         locked = await customers.lock(connection, list(due))
-        now = datetime.now(UTC)
-        moved = await links.moved(connection, [key for key, asked in due.items() if asked == "moved" and key in locked])
-        await links.settle(connection, moved, reason="link", now=now)
+        now = self.now()
+        left = [key for key in locked if not _LOSING_ORDERS.isdisjoint(due[key])]
+        await links.settle(connection, await links.moved(connection, left), reason="link", now=now)
         rescored: list[tuple[Rescored, Cause]] = []
-        for asked in sorted(set(due.values())):
-            some = {key: customer for key, customer in locked.items() if due[key] == asked}
+        loudest = {key: min(due[key], key=_loudness) for key in locked}
+        for asked in sorted(set(loudest.values())):
+            some = {key: customer for key, customer in locked.items() if loudest[key] == asked}
             cause = Cause(kind=asked, id=uuid7())
             rescored += [(change, cause) for change in await self.recalculate(connection, some, now, asked=asked)]
         await self.publish(transaction, rescored, now)
 
 
+_LOSING_ORDERS = frozenset({"moved", "history"})
+"""Reasons of which an order that is somebody else's now may be one: the fingerprints it left go with it."""
+
+
+def _loudness(asked: Asked) -> tuple[bool, Asked]:
+    """Of several reasons one that publishes counts."""
+    return (asked == "history", asked)
+
+
 def _next_change(change: Rescored, now: datetime) -> datetime | None:
     return horizon.next_change(change.features, change.scoring, is_allowlisted=change.after.is_allowlisted, now=now)
+
+
+async def _touch_linked(connection: Connection, touching: Sequence[Rescored], now: datetime) -> None:
+    """Neighbours of what history did are as quiet as history itself."""
+    quiet = [change.before.key for change in touching if change.asked == "history"]
+    others = [change.before.key for change in touching if change.asked != "history"]
+    if quiet:
+        await links.touch_linked(connection, quiet, reason="history", now=now)
+    if others:
+        await links.touch_linked(connection, others, reason="link", now=now)
 
 
 def _outgoing(event: Event, body: bytes) -> Outgoing:
@@ -348,7 +378,7 @@ def _ordering(found: Batch) -> set[UUID]:
 
 
 async def _conclude(
-    connection: Connection, found: Batch, outcomes: list[Outcome], *, live: bool
+    connection: Connection, found: Batch, outcomes: list[Outcome], *, live: bool, now: datetime
 ) -> dict[OrderKey, Concluded]:
     """What the batch's facts amount to, order by order, orders and disputes locked. Disputes are saved here."""
     if not found.steps and not found.disputes:
@@ -356,7 +386,6 @@ async def _conclude(
     keys = sorted({*found.steps, *await _orders_named(connection, found)})
     await orders.lock(connection, keys, found.disputes)
     stored = await orders.states(connection, keys)
-    now = datetime.now(UTC)
     with pure():
         folds = {
             key: facts.fold(stored.get(key, OrderState()), found.steps.get(key, ()), live=live, now=now) for key in keys
@@ -404,6 +433,14 @@ def _payments(found: Batch) -> set[Payment]:
     }
 
 
+def _paid(found: Batch) -> Iterable[tuple[UUID, int, str]]:
+    """(store id, order id, payment) of every version: also what an older one says of its payments stays true."""
+    for (store_id, order_id), steps in found.steps.items():
+        for step in steps:
+            for payment in step.order.payments if isinstance(step, Incoming) else ():
+                yield store_id, order_id, payment
+
+
 async def _save_reports(connection: Connection, found: Batch) -> None:
     """Deletions and refunds that are told by themselves are facts also where their order is not known yet."""
     deletions = [(store_id, step.data.id, step.occurred_at) for store_id, step in found.deletions]
@@ -422,9 +459,8 @@ async def _known_disputes(
         MeanwhileError: an order came this moment that a dispute belongs to.
     """
     claims: dict[Payment, int | None] = dict.fromkeys(_payments(found))
-    for (store_id, order_id), fold in folds.items():
-        for payment in fold.winner.order.payments if fold.winner else ():
-            claims[store_id, payment] = min(order_id, claims.get((store_id, payment)) or order_id)
+    for store_id, order_id, payment in _paid(found):
+        claims[store_id, payment] = min(order_id, claims.get((store_id, payment)) or order_id)
     stored: dict[DisputeKey, disputes.Case] = {}
     paid: dict[Payment, int] = {}
     if claims:
@@ -474,8 +510,7 @@ def _touched(concluded: Mapping[OrderKey, Concluded], fresh: Sequence[checkouts.
     return touched
 
 
-async def _lock_customers(connection: Connection, touched: Touched) -> dict[Key, Customer]:
-    now = datetime.now(UTC)
+async def _lock_customers(connection: Connection, touched: Touched, now: datetime) -> dict[Key, Customer]:
     brought = [(*key, email, at) for key, (email, at) in touched.emails.items()]
     if brought:
         await customers.ensure(connection, brought, now)
@@ -494,16 +529,32 @@ async def _save_orders(
         await orders.save(connection, to_save)
 
 
+async def _forget_checkouts(
+    connection: Connection, fresh: Sequence[checkouts.Checkout], locked: Mapping[Key, Customer]
+) -> None:
+    """What is late and from before its customer's erasure keeps nothing personal."""
+    forgotten = [
+        one
+        for one in fresh
+        if (at := locked[one.fact.store_id, one.email_hash].erased_at) and one.fact.occurred_at <= at
+    ]
+    if forgotten:
+        await customers.forget_checkouts(connection, forgotten)
+
+
 def _forgotten(key: OrderKey, one: Concluded, locked: Mapping[Key, Customer]) -> bool:
     owner = locked.get((key[0], one.folded.owner or ""))
     version = one.folded.after.version
     return bool(owner and version and owner.erased_at and version.created_at <= owner.erased_at)
 
 
-async def _mark_former_owners(connection: Connection, concluded: Mapping[OrderKey, Concluded], now: datetime) -> None:
+async def _mark_former_owners(
+    connection: Connection, concluded: Mapping[OrderKey, Concluded], *, asked: Asked, now: datetime
+) -> None:
     former = {(key[0], was) for key, one in concluded.items() if (was := one.folded.former_owner)}
     if former:
-        await rescoring.mark(connection, sorted(former), reason="moved", now=now)
+        reason: Asked = "history" if asked == "history" else "moved"
+        await rescoring.mark(connection, sorted(former), reason=reason, now=now)
 
 
 async def _settle_links(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -60,13 +61,23 @@ async def lock(connection: Connection, keys: Sequence[Key]) -> dict[Key, Custome
 # Features -------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """How a store counts, as far as the statements need to know."""
+
+    currency: str
+    critical_below: int
+    """The score below which it calls a customer Critical."""
+
+
 async def features(
-    connection: Connection, keys: Sequence[Key], currencies: Mapping[UUID, str], now: datetime
+    connection: Connection, keys: Sequence[Key], stores: Mapping[UUID, Counting], now: datetime
 ) -> dict[Key, Features]:
     """Features of all the given customers, also of those without facts."""
-    asked = [(store_id, hashed, currencies.get(store_id, "")) for store_id, hashed in keys]
+    asked = [(*key, stores[key[0]].currency) for key in keys]
     counted = await connection.fetch(_FEATURES, *columns(asked, 3), now)
-    links = {(row["store_id"], row["email_hash"]): row for row in await connection.fetch(_LINKS, *columns(keys, 2))}
+    linking = await connection.fetch(_LINKS, *columns([(*key, stores[key[0]].critical_below) for key in keys], 3))
+    links = {(row["store_id"], row["email_hash"]): row for row in linking}
     return {
         (row["store_id"], row["email_hash"]): _features(row, links.get((row["store_id"], row["email_hash"])))
         for row in counted
@@ -281,6 +292,14 @@ def _checkout_row(checkout: Checkout) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+async def forget_checkouts(connection: Connection, checkouts: Sequence[Checkout]) -> None:
+    await connection.execute(
+        "UPDATE scorer.checkouts c SET fingerprints = '{}'"
+        " FROM unnest($1::uuid[], $2::uuid[]) AS k (store_id, id) WHERE c.store_id = k.store_id AND c.id = k.id",
+        *columns([(checkout.fact.store_id, checkout.fact.id) for checkout in checkouts], 2),
+    )
+
+
 # Erasure --------------------------------------------------------------------------------------------------------------
 
 
@@ -299,7 +318,10 @@ async def erase(connection: Connection, key: Key, now: datetime) -> None:
 _ERASURES = (
     "UPDATE scorer.orders SET fingerprints = '{}' WHERE store_id = $1 AND email_hash = $2 AND fingerprints <> '{}'",
     "UPDATE scorer.checkouts SET fingerprints = '{}' WHERE store_id = $1 AND email_hash = $2 AND fingerprints <> '{}'",
-    "UPDATE scorer.timeline SET data = data - 'text' - 'tag' - 'reason' WHERE store_id = $1 AND email_hash = $2",
+    (
+        "UPDATE scorer.timeline SET data = data - 'text' - 'tag' - 'reason' #- '{refund,reason}'"
+        " WHERE store_id = $1 AND email_hash = $2"
+    ),
     (
         "UPDATE scorer.refunds r SET reason = '' FROM scorer.orders o WHERE o.store_id = $1 AND o.email_hash = $2"
         " AND r.store_id = o.store_id AND r.order_id = o.order_id AND lower(r.reason) NOT LIKE 'dispute lost%'"

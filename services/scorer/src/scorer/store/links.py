@@ -57,7 +57,7 @@ async def settle(connection: Connection, moves: Sequence[Moved], *, reason: Aske
     """Store who uses what, lock and count, and mark every customer whose links may be others now.
 
     Raises:
-        MeanwhileError: a hub stopped being one this moment.
+        MeanwhileError: a fingerprint became a hub, or a hub stopped being one, this moment.
     """
     await _write(connection, moves)
     touching = [move for move in moves if move.touches]
@@ -120,16 +120,23 @@ async def _lock_hubs(connection: Connection, keys: set[HashKey]) -> None:
 
 
 async def _count(connection: Connection, changes: dict[HashKey, int]) -> set[HashKey]:
-    """Count exactly up to HUB, with the rows locked. Returns those whose members' links may have changed: all."""
+    """Count exactly up to HUB, with the rows locked. Returns those whose members' links may have changed: all.
+
+    How many share a hub is not known, so nothing can be taken off.
+    """
     if not changes:
         return set()
-    await connection.execute(
+    status: str = await connection.execute(
         "INSERT INTO scorer.link_hashes AS h (store_id, hash, customers)"
-        " SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::int[])"
-        " ON CONFLICT (store_id, hash) DO UPDATE SET customers = least(h.customers + EXCLUDED.customers, $4)",
+        " SELECT k.store_id, k.hash, least(k.change, $4)"
+        " FROM unnest($1::uuid[], $2::bytea[], $3::int[]) AS k (store_id, hash, change)"
+        " ON CONFLICT (store_id, hash) DO UPDATE SET customers = least(h.customers + EXCLUDED.customers, $4)"
+        " WHERE h.customers < $4 OR EXCLUDED.customers > 0",
         *columns([(*key, change) for key, change in sorted(changes.items())], 3),
         HUB,
     )
+    if int(status.rpartition(" ")[2]) < len(changes):
+        raise MeanwhileError("a fingerprint became a hub")
     return set(changes)
 
 
@@ -165,9 +172,9 @@ async def _mark_members(
         " SELECT DISTINCT f.store_id, f.email_hash, $5::timestamptz, $6"
         " FROM unnest($1::uuid[], $2::bytea[]) AS k (store_id, hash), LATERAL ("
         "  SELECT o.store_id, o.email_hash FROM scorer.fingerprints o"
-        "  WHERE o.store_id = k.store_id AND o.hash = k.hash LIMIT $7) AS f"
-        " WHERE NOT EXISTS (SELECT FROM unnest($3::uuid[], $4::text[]) AS m (store_id, email_hash)"
-        "  WHERE m.store_id = f.store_id AND m.email_hash = f.email_hash)",
+        "  WHERE o.store_id = k.store_id AND o.hash = k.hash"
+        "  AND NOT EXISTS (SELECT FROM unnest($3::uuid[], $4::text[]) AS m (store_id, email_hash)"
+        "   WHERE m.store_id = o.store_id AND m.email_hash = o.email_hash) LIMIT $7) AS f",
         *columns(sorted(keys), 2),
         *columns(sorted(except_for), 2),
         now,

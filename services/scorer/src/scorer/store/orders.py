@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from scorer.disputes import Case
-from scorer.facts import Folded, Incoming, OrderState, Settled, Version
+from scorer.facts import Folded, Incoming, OrderState, Settled, Version, says_dispute
 from shared.db import Connection, columns
 from shared.events import Coupon, Dispute, OrderInfo, Refund, ReportedRefund
 
@@ -97,7 +97,7 @@ async def save(connection: Connection, orders: Sequence[Saved]) -> None:
     with_version = [(saved, winner) for saved in orders if (winner := saved.folded.winner)]
     if with_version:
         await _save_versions(connection, with_version)
-        await _save_refunds(connection, [(saved.key, winner) for saved, winner in with_version])
+        await _save_refunds(connection, with_version)
     if rest := [saved for saved in orders if saved.folded.winner is None]:
         await _save_settled(connection, rest)
 
@@ -172,16 +172,21 @@ def _array(items: Sequence[object]) -> str:
     return "{" + ",".join(map(str, items)) + "}"
 
 
-async def _save_refunds(connection: Connection, winners: Sequence[tuple[OrderKey, Incoming]]) -> None:
+async def _save_refunds(connection: Connection, winners: Sequence[tuple[Saved, Incoming]]) -> None:
     """Make the listed refunds of these orders those of the winning versions. A store may take a refund back."""
     await connection.execute(
         "DELETE FROM scorer.refunds r USING unnest($1::uuid[], $2::bigint[]) AS k (store_id, order_id)"
         " WHERE r.store_id = k.store_id AND r.order_id = k.order_id",
-        *columns([key for key, _ in winners], 2),
+        *columns([saved.key for saved, _ in winners], 2),
     )
     rows = [
-        (*key, refund.id, refund.amount, refund.reason)
-        for key, winner in winners
+        (
+            *saved.key,
+            refund.id,
+            refund.amount,
+            "" if saved.forgotten and not says_dispute(refund.reason) else refund.reason,
+        )
+        for saved, winner in winners
         for refund in winner.version.refunds.values()
     ]
     if rows:
@@ -417,22 +422,28 @@ async def save_categories(connection: Connection, names: Mapping[tuple[UUID, str
 async def recategorise(connection: Connection, store_id: UUID, after: int, limit: int) -> tuple[int, int | None]:
     """Bring a page of orders (ids above `after`) to the catalogue of now, and mark their customers.
 
-    Returns how many orders were looked at, and the last id (None: there are no more). An order that somebody
-    has locked is being saved this moment, from the same catalogue.
+    Returns how many orders were looked at, and the last id (None: there are no more). An order that somebody has
+    locked ends the page before it: whoever settles it anew leaves its categories as they were.
     """
     row = await connection.fetchrow(
         "WITH page AS MATERIALIZED ("
         " SELECT order_id, product_ids FROM scorer.orders WHERE store_id = $1 AND order_id > $2"
         " ORDER BY order_id LIMIT $3),"
-        " wanted AS (SELECT o.order_id, ARRAY(SELECT DISTINCT unnest(p.categories) FROM scorer.products p"
-        "  WHERE p.store_id = $1 AND p.product_id = ANY(o.product_ids) ORDER BY 1) AS categories FROM page o),"
-        " stale AS (SELECT o.order_id, w.categories FROM scorer.orders o JOIN wanted w USING (order_id)"
-        "  WHERE o.store_id = $1 AND o.categories <> w.categories ORDER BY o.order_id FOR UPDATE OF o SKIP LOCKED),"
+        " wanted AS (SELECT o.order_id, o.product_ids, ARRAY(SELECT DISTINCT unnest(p.categories)"
+        "  FROM scorer.products p WHERE p.store_id = $1 AND p.product_id = ANY(o.product_ids) ORDER BY 1) AS categories"
+        "  FROM page o),"
+        # With other products it was saved meanwhile, from the catalogue of now.
+        " found AS (SELECT o.order_id, w.categories, w.product_ids FROM scorer.orders o JOIN wanted w USING (order_id)"
+        "  WHERE o.store_id = $1 AND o.categories <> w.categories),"
+        " stale AS MATERIALIZED (SELECT o.order_id, f.categories FROM scorer.orders o JOIN found f USING (order_id)"
+        "  WHERE o.store_id = $1 AND o.product_ids = f.product_ids ORDER BY o.order_id FOR UPDATE OF o SKIP LOCKED),"
+        " locked AS (SELECT min(order_id) AS first FROM found WHERE order_id NOT IN (SELECT order_id FROM stale)),"
         " changed AS (UPDATE scorer.orders o SET categories = s.categories FROM stale s"
         "  WHERE o.store_id = $1 AND o.order_id = s.order_id RETURNING o.email_hash),"
         " marked AS (INSERT INTO scorer.rescore_due (store_id, email_hash, since, reason)"
         "  SELECT DISTINCT $1::uuid, email_hash, now(), 'categories' FROM changed WHERE email_hash IS NOT NULL)"
-        " SELECT count(*) AS seen, max(order_id) AS last FROM page",
+        " SELECT count(*) FILTER (WHERE first IS NULL OR order_id < first) AS seen,"
+        "  least(max(order_id), max(first) - 1) AS last FROM page CROSS JOIN locked",
         store_id,
         after,
         limit,

@@ -21,19 +21,17 @@ async def mark(connection: Connection, keys: Sequence[Key], *, reason: Asked, no
     )
 
 
-async def take(connection: Connection, limit: int) -> dict[Key, Asked]:
-    """Claim marks, the oldest first; gone when the transaction commits. Of several reasons one that publishes."""
+async def take(connection: Connection, limit: int) -> dict[Key, set[Asked]]:
+    """Claim marks, the oldest first; gone when the transaction commits. Each customer with all reasons."""
     rows = await connection.fetch(
         "DELETE FROM scorer.rescore_due WHERE id IN ("
         " SELECT id FROM scorer.rescore_due ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)"
         " RETURNING store_id, email_hash, reason",
         limit,
     )
-    taken: dict[Key, Asked] = {}
+    taken: dict[Key, set[Asked]] = {}
     for row in rows:
-        key, reason = (row["store_id"], row["email_hash"]), cast(Asked, row["reason"])
-        if taken.get(key, "history") == "history":
-            taken[key] = reason
+        taken.setdefault((row["store_id"], row["email_hash"]), set()).add(cast(Asked, row["reason"]))
     return taken
 
 

@@ -41,12 +41,13 @@ async def hash_keys(connection: Connection, store_ids: Iterable[UUID]) -> dict[U
     return {row["id"]: row["hash_key"] for row in rows}
 
 
-async def versions(connection: Connection, store_ids: Collection[UUID]) -> dict[UUID, int]:
-    """0 where a store has no row yet: it scores by the defaults."""
+async def versions(connection: Connection, store_ids: Collection[UUID]) -> dict[UUID, tuple[int, str]]:
+    """(version, currency); those of UNSET where a store has no row yet: it scores by the defaults."""
     rows = await connection.fetch(
-        "SELECT store_id, version FROM scorer.scoring WHERE store_id = ANY($1::uuid[])", list(store_ids)
+        "SELECT store_id, version, currency FROM scorer.scoring WHERE store_id = ANY($1::uuid[])", list(store_ids)
     )
-    return dict.fromkeys(store_ids, 0) | {row["store_id"]: row["version"] for row in rows}
+    unset = dict.fromkeys(store_ids, (UNSET.version, UNSET.currency))
+    return unset | {row["store_id"]: (row["version"], row["currency"]) for row in rows}
 
 
 async def read(connection: Connection, store_id: UUID) -> StoredScoring:
