@@ -39,6 +39,24 @@ def basic(password: str, user: str = "wordpress") -> dict[str, str]:
         (["read"], "POST", "/rules", 403),
         (["write"], "PATCH", CUSTOMER, 400),
         (["admin"], "PUT", CUSTOMER, 400),
+        (["read", "write", "pii"], "POST", "/ingest/events", 403),
+        (["ingest"], "POST", "/ingest/events", 400),
+        (["read", "pii"], "DELETE", CUSTOMER, 403),
+        (["read"], "POST", CUSTOMER + "/recalculate", 403),
+        (["read"], "POST", CUSTOMER + "/tags", 403),
+        (["read"], "DELETE", CUSTOMER + "/tags/x", 403),
+        (["read"], "POST", CUSTOMER + "/notes", 403),
+        (["write", "pii"], "GET", CUSTOMER + "/score-history", 403),
+        (["write", "pii"], "GET", CUSTOMER + "/events", 403),
+        (["read", "write"], "GET", CUSTOMER + "/export", 403),
+        (["pii"], "GET", CUSTOMER + "/export", 404),
+        (["write"], "GET", "/store", 403),
+        (["read", "write"], "PATCH", "/store", 403),
+        (["read", "write"], "POST", "/store/recompute", 403),
+        (["read", "write"], "POST", "/store/sweep", 403),
+        (["write"], "GET", "/jobs/x", 403),
+        (["read"], "GET", "/jobs/x", 404),
+        (["read", "write"], "DELETE", "/jobs/x", 403),
     ],
 )
 async def test_a_key_may_do_what_its_scopes_say(
@@ -54,7 +72,21 @@ async def test_a_key_may_do_what_its_scopes_say(
         assert answer.json["code"] == "rest_forbidden"
 
 
-@pytest.mark.parametrize("path", ["/customers", CUSTOMER, "/stats", "/webhooks", "/rules", "/webhooks/x/deliveries"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/customers",
+        CUSTOMER,
+        CUSTOMER + "/export",
+        CUSTOMER + "/events",
+        "/stats",
+        "/store",
+        "/jobs/x",
+        "/webhooks",
+        "/rules",
+        "/webhooks/x/deliveries",
+    ],
+)
 async def test_without_a_key_everything_is_401(api: ApiClient, path: str) -> None:
     answer = await api.get(path, key="")
 

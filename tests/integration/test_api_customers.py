@@ -49,7 +49,11 @@ async def insert(pool: asyncpg.Pool, store_id: UUID, hashed: str = HASH, **chang
         "email": "jane@example.com",
         "trust_score": 34,
         "segment": "risk",
-        "signals": json.dumps([{"module": "returns", "points": -25, "reason": "41.7 % returned", "evidence": [4821]}]),
+        "signals": json.dumps(
+            [{"module": "returns", "points": -25, "reason": "41.7 % returned", "evidence": [4821, "dp_1"]}]
+        ),
+        "linked_accounts_count": 2,
+        "total_disputes": 1,
         "total_orders": 12,
         "total_order_value": Decimal(1380),
         "total_refunds": 5,
@@ -86,10 +90,10 @@ async def test_a_customer_is_the_seed_s_sample_field_by_field_and_type_by_type(
         k: v for k, v in sample.items() if k not in differing
     }
     assert {name: ours[name] for name in ours if name not in sample} == {
-        "signals": [{"module": "returns", "points": -25, "reason": "41.7 % returned", "evidence": [4821]}],
+        "signals": [{"module": "returns", "points": -25, "reason": "41.7 % returned", "evidence": [4821, "dp_1"]}],
         "tags": ["wholesale"],
-        "linked_accounts_count": 0,
-        "total_disputes": 0,
+        "linked_accounts_count": 2,
+        "total_disputes": 1,
     }
 
 

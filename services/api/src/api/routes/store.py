@@ -1,5 +1,6 @@
 """/store: how the store scores; the scorer owns it. Changing it recomputes every score."""
 
+from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
@@ -12,6 +13,9 @@ from api.responses import as_json
 from api.schemas import PatchedStore, StorePatch, StoreSettings
 from api.state import STATE
 from api.stores import Key
+
+SWEEP = timedelta(seconds=20)
+"""One statement over all customers of the store: a million are read in some seconds."""
 
 
 @needs("read")
@@ -38,7 +42,7 @@ async def recompute(request: web.Request, key: Key) -> web.Response:
 async def sweep(request: web.Request, key: Key) -> web.Response:
     """What time alone may have changed is marked for rescoring now."""
     await read_nothing(request)
-    done = await _ask(request, key, "store.sweep", {})
+    done = await _ask(request, key, "store.sweep", {}, at_least=SWEEP)
     return as_json({"due": done["due"]})
 
 
@@ -51,8 +55,10 @@ async def _settings(request: web.Request, key: Key) -> dict[str, Any]:
     return {"id": site.id, "name": site.name, "url": site.url, **known}
 
 
-async def _ask(request: web.Request, key: Key, command: str, asked: dict[str, Any]) -> Any:
-    return await commands.ask(request, key, commands.SCORER, command, asked)
+async def _ask(
+    request: web.Request, key: Key, command: str, asked: dict[str, Any], *, at_least: timedelta = timedelta(0)
+) -> Any:
+    return await commands.ask(request, key, commands.SCORER, command, asked, at_least=at_least)
 
 
 ROUTES = [

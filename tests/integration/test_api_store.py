@@ -1,0 +1,165 @@
+"""The store's scoring and its jobs: asked of the scorer, read from its table."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from shared.broker import Broker
+from shared.commands import Command, Handler, RefusedError, invalid
+from shared.ids import uuid7
+from shared.outbox import Transaction
+from support.api_client import BASE, ApiClient
+from support.owner import owning
+
+SETTINGS = {"min_orders": 3, "segments": {"vip": 90}, "modules": {"returns": {"enabled": True}}}
+JOB = str(uuid7())
+
+
+def answering(asked: list[Command], answers: Mapping[str, Any]) -> dict[str, Handler]:
+    """Handlers that write down what they were asked."""
+
+    async def answer(_: Transaction, command: Command) -> Any:
+        asked.append(command)
+        return answers[command.type]
+
+    return dict.fromkeys(answers, answer)
+
+
+async def test_the_store_is_shown_with_how_it_scores(api: ApiClient, pool: asyncpg.Pool, broker: Broker) -> None:
+    asked: list[Command] = []
+    scoring = {"version": 4, "currency": "EUR", "settings": SETTINGS}
+    async with owning("scorer", pool, broker, answering(asked, {"store.scoring_read": scoring})):
+        answer = await api.get("/store")
+
+    assert answer.status == 200
+    assert list(answer.json.items()) == [
+        ("id", str(api.store.id)),
+        ("name", "Shop"),
+        ("url", "https://shop.example"),
+        ("version", 4),
+        ("currency", "EUR"),
+        *SETTINGS.items(),
+    ]
+    assert (asked[0].store_id, asked[0].data) == (api.store.id, {})
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT", "POST"])
+async def test_a_change_is_passed_to_the_scorer_and_answered_with_all_settings_and_the_job(
+    api: ApiClient, pool: asyncpg.Pool, broker: Broker, method: str
+) -> None:
+    asked: list[Command] = []
+    scoring = {"version": 5, "currency": "USD", "settings": SETTINGS}
+    handlers = answering(asked, {"store.scoring": {"version": 5, "job_id": JOB}, "store.scoring_read": scoring})
+    patch = {"min_orders": 3, "modules": {"returns": None}, "segments": None}
+    async with owning("scorer", pool, broker, handlers):
+        answer = await api.request(method, f"{BASE}/store", json=patch)
+
+    assert (answer.status, answer.json["version"], answer.json["job_id"]) == (200, 5, JOB)
+    assert list(answer.json)[-1] == "job_id"
+    assert [(command.type, command.data) for command in asked] == [("store.scoring", patch), ("store.scoring_read", {})]
+    assert asked[0].actor == f"key:{api.store.api_key[:11]}"
+
+
+async def test_a_change_that_changes_nothing_has_no_job(api: ApiClient, pool: asyncpg.Pool, broker: Broker) -> None:
+    scoring = {"version": 5, "currency": "USD", "settings": SETTINGS}
+    handlers = answering([], {"store.scoring": {"version": 5, "job_id": None}, "store.scoring_read": scoring})
+    async with owning("scorer", pool, broker, handlers):
+        answer = await api.request("PATCH", f"{BASE}/store", json={"currency": "USD"})
+
+    assert (answer.status, answer.json["job_id"]) == (200, None)
+
+
+@pytest.mark.parametrize(("body", "field"), [({}, "body"), ({"colour": "red"}, "colour"), ({"version": 4}, "version")])
+async def test_a_change_of_what_is_not_there_is_400_naming_it(api: ApiClient, body: dict[str, Any], field: str) -> None:
+    answer = await api.request("PATCH", f"{BASE}/store", json=body)
+
+    assert (answer.status, list(answer.json["data"]["params"])) == (400, [field])
+
+
+async def test_the_scorer_s_mistakes_are_named_to_the_caller(
+    api: ApiClient, pool: asyncpg.Pool, broker: Broker
+) -> None:
+    async def refuse(_: Transaction, __: Command) -> Any:
+        raise invalid({"segments.vip": "must be above trusted"})
+
+    async with owning("scorer", pool, broker, {"store.scoring": refuse}):
+        answer = await api.request("PATCH", f"{BASE}/store", json={"segments": {"vip": 1}})
+
+    assert (answer.status, answer.json["data"]["params"]) == (400, {"segments.vip": "must be above trusted"})
+
+
+async def test_recomputing_is_a_job_and_a_sweep_is_counted(api: ApiClient, pool: asyncpg.Pool, broker: Broker) -> None:
+    handlers = answering([], {"store.recompute": {"job_id": JOB}, "store.sweep": {"due": 17}})
+    async with owning("scorer", pool, broker, handlers):
+        recompute, sweep = await api.post("/store/recompute"), await api.post("/store/sweep", json={})
+
+    assert (recompute.status, recompute.json) == (202, {"job_id": JOB})
+    assert (sweep.status, sweep.json) == (200, {"due": 17})
+
+
+@pytest.mark.parametrize("path", ["/store/recompute", "/store/sweep"])
+async def test_what_nothing_is_asked_for_is_400(api: ApiClient, path: str) -> None:
+    answer = await api.post(path, json={"now": True})
+
+    assert (answer.status, list(answer.json["data"]["params"])) == (400, ["now"])
+
+
+async def insert_job(pool: asyncpg.Pool, store_id: UUID, state: str = "running") -> UUID:
+    job_id = uuid7()
+    await pool.execute(
+        "INSERT INTO scorer.jobs (id, store_id, kind, state, done, total, created_at)"
+        " VALUES ($1, $2, 'recompute', $3, 40, 100, $4)",
+        job_id,
+        store_id,
+        state,
+        datetime(2026, 6, 5, tzinfo=UTC),
+    )
+    return job_id
+
+
+async def test_a_job_is_shown_with_how_far_it_is_and_only_to_its_store(api: ApiClient, pool: asyncpg.Pool) -> None:
+    ours, theirs = await insert_job(pool, api.store.id), await insert_job(pool, UUID(int=1))
+
+    shown = await api.get(f"/jobs/{ours}")
+
+    assert list(shown.json.items()) == [
+        ("id", str(ours)),
+        ("kind", "recompute"),
+        ("state", "running"),
+        ("done", 40),
+        ("total", 100),
+        ("error", None),
+    ]
+    for path in (f"/jobs/{theirs}", f"/jobs/{uuid7()}", "/jobs/x"):
+        answer = await api.get(path)
+        assert (answer.status, answer.json["code"]) == (404, "trustlens_job_not_found")
+
+
+async def test_a_cancelled_job_is_answered_as_it_then_is(api: ApiClient, pool: asyncpg.Pool, broker: Broker) -> None:
+    job_id = await insert_job(pool, api.store.id)
+
+    async def cancel(transaction: Transaction, command: Command) -> Any:
+        assert command.data == {"job_id": str(job_id)}
+        await transaction.connection.execute("UPDATE scorer.jobs SET state = 'cancelled'")
+
+    async with owning("scorer", pool, broker, {"job.cancel": cancel}):
+        answer = await api.request("DELETE", f"{BASE}/jobs/{job_id}")
+
+    assert (answer.status, answer.json["state"]) == (200, "cancelled")
+
+
+async def test_a_job_that_the_scorer_does_not_know_cannot_be_cancelled(
+    api: ApiClient, pool: asyncpg.Pool, broker: Broker
+) -> None:
+    async def refuse(_: Transaction, __: Command) -> Any:
+        raise RefusedError(404, "trustlens_job_not_found", "There is no such job.")
+
+    async with owning("scorer", pool, broker, {"job.cancel": refuse}):
+        unknown = await api.request("DELETE", f"{BASE}/jobs/{uuid7()}")
+    malformed = await api.request("DELETE", f"{BASE}/jobs/x")
+
+    assert {unknown.status, malformed.status} == {404}
