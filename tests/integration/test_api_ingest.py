@@ -259,7 +259,7 @@ async def test_no_store_waits_longer_than_the_limit_however_many_wait_for_a_data
     async with pool.acquire() as blocker, blocker.transaction():
         await blocker.execute("LOCK TABLE api.input_seen")
         running = asyncio.create_task(intake.run())
-        told = await asyncio.gather(*(intake.accept(some_input(n)) for n in range(1, 51)), return_exceptions=True)
+        told = await asyncio.gather(*(intake.accept([some_input(n)]) for n in range(1, 51)), return_exceptions=True)
         took = loop.time() - began
     running.cancel()
     assert {type(answer) for answer in told} == {NotCommittedError}

@@ -59,7 +59,7 @@ class _Waiting:
 
 
 class Intake:
-    """`accept` and `accept_all` from any number of requests; `run` as the one long task that commits."""
+    """`accept` from any number of requests; `run` as the one long task that commits."""
 
     def __init__(
         self,
@@ -82,19 +82,11 @@ class Intake:
         self._arrived = asyncio.Event()
         self._closed = False
 
-    async def accept(self, given: Input) -> bool:
-        """Once committed: whether it is new; a delivery seen before has no effect.
+    async def accept(self, given: Sequence[Input]) -> set[UUID]:
+        """Once all are committed together: the ids of the new ones; a delivery seen before has no effect.
 
         Raises:
             NotCommittedError: the database is away, or this process is ending.
-        """
-        return given.id in await self.accept_all([given])
-
-    async def accept_all(self, given: Sequence[Input]) -> set[UUID]:
-        """Once all are committed together: the ids of the new ones; of two that are the same delivery, the first's.
-
-        Raises:
-            NotCommittedError: as above, for all of them.
         """
         if self._closed or self._inputs_waiting + len(given) > MAX_WAITING:
             raise NotCommittedError

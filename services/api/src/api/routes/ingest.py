@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
+import structlog
 from aiohttp import web
 
 from api.auth import needs
@@ -13,6 +14,7 @@ from api.errors import ApiError, unavailable
 from api.ingest import generic, woocommerce
 from api.ingest.generic import Rejected, Taken
 from api.ingest.intake import Input, NotCommittedError
+from api.metrics import INPUTS
 from api.requests import checked, path_uuid, read_body
 from api.responses import as_json
 from api.schemas import IngestedEvent, IngestEvents
@@ -20,6 +22,8 @@ from api.state import STATE
 from api.stores import Key, StoreSecrets
 from shared.events import OrderFact
 from shared.ids import uuid7
+
+log = structlog.get_logger()
 
 LARGE = 64 * 1024
 """Bytes: real orders are 3 to 4 kB."""
@@ -85,7 +89,7 @@ async def _new(request: web.Request, inputs: Sequence[Input]) -> set[UUID]:
         ApiError: 503, nothing is known to be stored.
     """
     try:
-        return await request.app[STATE].intake.accept_all(inputs)
+        return await request.app[STATE].intake.accept(inputs)
     except NotCommittedError:
         raise unavailable() from None
 
@@ -103,12 +107,20 @@ async def events(request: web.Request, key: Key) -> web.Response:
         given, read = await asyncio.to_thread(_read_events, raw, secrets)
     inputs = [_input(item, history=given.history) for item in read if isinstance(item, Taken)]
     new = await _new(request, inputs) if inputs else set()
+    _count_rejected(key, len(read) - len(inputs))
     return as_json({"results": [_told(item, new).model_dump() for item in read]})
 
 
 def _input(item: Taken, *, history: bool) -> Input:
     lane: Literal["live", "history"] = "history" if history else "live"
     return Input(generic.SOURCE, item.fact.type, item.digest, item.body, item.fact, lane)
+
+
+def _count_rejected(key: Key, number: int) -> None:
+    """Without the fields: of those we do not know, the sender made up the names."""
+    if number:
+        INPUTS.labels(generic.SOURCE, "rejected").inc(number)
+        log.info("ingest.rejected", store_id=str(key.store_id), actor=f"key:{key.prefix}", items=number)
 
 
 async def _secrets(request: web.Request, key: Key) -> StoreSecrets:
