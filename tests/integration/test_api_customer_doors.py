@@ -282,10 +282,9 @@ async def insert_facts(pool: asyncpg.Pool, store_id: UUID, orders: int) -> UUID:
         )
     refund = {"store_id": store_id, "order_id": 1, "reason": 'too "small"'}
     await insert(pool, "scorer.refunds", **refund, refund_id=9, amount=Decimal("49.00"))
-    for number in (9, 10):
-        await insert(
-            pool, "scorer.reported_refunds", **refund, refund_id=number, amount=Decimal("49.00"), reported_at=NOW
-        )
+    for number, amount in ((9, "48.00"), (10, "49.00")):  # of the ninth, the order's own word counts
+        reported = {"refund_id": number, "amount": Decimal(amount), "reported_at": NOW}
+        await insert(pool, "scorer.reported_refunds", **refund, **reported)
     await insert(
         pool,
         "scorer.disputes",

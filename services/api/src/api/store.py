@@ -184,9 +184,11 @@ _EXPORTED_LISTS = {
         FROM (
             SELECT order_id, refund_id, amount, reason FROM scorer.refunds
             WHERE store_id = $1 AND order_id IN ({_OF_ORDERS})
-            UNION
-            SELECT order_id, refund_id, amount, reason FROM scorer.reported_refunds
-            WHERE store_id = $1 AND order_id IN ({_OF_ORDERS})
+            UNION ALL
+            SELECT order_id, refund_id, amount, reason FROM scorer.reported_refunds AS reported
+            WHERE store_id = $1 AND order_id IN ({_OF_ORDERS}) AND NOT EXISTS (
+                SELECT FROM scorer.refunds AS listed WHERE listed.store_id = reported.store_id
+                AND listed.order_id = reported.order_id AND listed.refund_id = reported.refund_id)
         ) AS refund ORDER BY order_id, refund_id
     """,
     "coupons": """
