@@ -24,7 +24,7 @@ from shared.conditions import (
     fields_of,
     too_large,
 )
-from shared.events import Change, EventData, Refund
+from shared.events import Change, Dispute, EventData, Refund
 from shared.mistakes import mistakes
 from support.events import event, order, snapshot
 
@@ -229,13 +229,20 @@ def test_an_event_has_every_field_that_it_can_tell() -> None:
     told = event(
         "order_refunded",
         customer=snapshot(tags=("watch",), account_age_days=3, days_since_last_order=1),
-        data=EventData(order=order(), change=change, refund=Refund(id=1, amount=Decimal("10.50"))),
+        data=EventData(
+            order=order(),
+            change=change,
+            refund=Refund(id=1, amount=Decimal("10.50")),
+            dispute=Dispute(id="dp_1", amount=Decimal(20), currency="EUR", reason="fraudulent", status="lost"),
+        ),
     )
     fields = fields_of(told)
     assert set(fields) == FIELDS
     assert None not in fields.values()
     assert fields["score_delta"] == -25
     assert (fields["order.total"], fields["refund.amount"]) == (Decimal("249.00"), Decimal("10.50"))
+    assert (fields["dispute.reason"], fields["dispute.amount"]) == ("fraudulent", Decimal(20))
+    assert fields["dispute.status"] == "lost"
 
 
 def test_an_event_without_an_order_has_no_order_fields() -> None:
