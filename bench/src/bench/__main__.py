@@ -1,0 +1,64 @@
+"""`python -m bench`: all scenarios, or some, one after the other."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+
+from bench import scenarios
+from bench.report import Result, as_json, table
+from bench.stack import FOLDER, site
+from local_stack.errors import StackError
+from shared import log
+
+RESULTS = FOLDER.path.parent
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def bench(
+    only: Annotated[str, typer.Option(help=f"Some of {', '.join(scenarios.NAMES)}, with commas.")] = "",
+    orders: Annotated[Path | None, typer.Option(exists=True, help="Order webhooks to score, NDJSON.")] = None,
+    *,
+    full: Annotated[bool, typer.Option("--full", help="The large sizes: a million customers.")] = False,
+    scale: Annotated[float, typer.Option(min=0.001, max=1, help="Smaller sizes, to try the bench itself.")] = 1,
+) -> None:
+    """Measure the scorer on servers of the bench's own. Exit code 1: a bound was missed."""
+    began = datetime.now(UTC)
+    log.configure("bench", level="warning")
+    wanted = [name for name in only.split(",") if name] or list(scenarios.NAMES)
+    sizes = scenarios.sizes(full=full, scale=scale)
+    results: list[Result] = []
+    with site() as where:
+        machine = uvloop.run(scenarios.machine(where))
+        for name in wanted:
+            results.append(uvloop.run(scenarios.measure(name, where, sizes, orders)))
+            Console().print(table(results[-1:]))
+            _keep(as_json(results, where=machine, began=began), began)
+    _conclude(results)
+
+
+def _keep(told: str, began: datetime) -> None:
+    for name in (f"{began:%Y%m%dT%H%M%S}.json", "latest.json"):
+        (RESULTS / name).write_text(told, encoding="utf-8")
+
+
+def _conclude(results: list[Result]) -> None:
+    console = Console()
+    console.print(table(results))
+    for result in results:
+        for note in result.notes:
+            console.print(f"{result.scenario}: {note}", markup=False, soft_wrap=True)
+    if any(result.missed for result in results):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except StackError as error:
+        sys.exit(str(error))

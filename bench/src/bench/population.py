@@ -1,0 +1,92 @@
+"""Databases that hold a store of many customers, made inside Postgres and kept as templates between runs."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+
+from bench import stack
+from bench.people import PRODUCTS
+from bench.progress import counted
+from bench.stack import Shop, Site
+from local_stack.postgres import DATABASE
+from shared.migrations import HEAD
+
+ORDERS_EACH = 10
+CHUNK = 50_000
+FIRST_ORDERS = timedelta(days=520)
+"""Before now; the last are 70 days old."""
+BLOCK = 64
+"""Bytes: SHA-256 takes its key in blocks of this size (RFC 2104)."""
+_SQL = (Path(__file__).parent / "population.sql").read_text()
+
+
+async def template(site: Site, customers: int) -> str:
+    """The name of a database with so many customers of the first shop, ten orders each."""
+    name = f"population_{customers}_{_version(site.shops[0])}"
+    administrator = await asyncpg.connect(stack.database_url(site, "postgres"))
+    try:
+        if not await administrator.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name):
+            await _drop_older(administrator, customers)
+            await administrator.execute(f"CREATE DATABASE filling TEMPLATE {DATABASE}")
+            await _fill(site, customers)
+            await administrator.execute(f"ALTER DATABASE filling RENAME TO {name}")  # what has the name is whole
+    finally:
+        await administrator.close()
+    return name
+
+
+def _version(shop: Shop) -> str:
+    """Of all that decides what is in it."""
+    return hashlib.sha256(f"{HEAD} {shop.id} {shop.key.hex()} {_SQL}".encode()).hexdigest()[:12]
+
+
+async def _drop_older(administrator: asyncpg.Connection, customers: int) -> None:
+    rows = await administrator.fetch(
+        "SELECT datname FROM pg_database WHERE datname = 'filling' OR datname LIKE $1", f"population_{customers}_%"
+    )
+    for row in rows:
+        await administrator.execute(f"DROP DATABASE {row['datname']} WITH (FORCE)")
+
+
+async def _fill(site: Site, customers: int) -> None:
+    connection = await asyncpg.connect(stack.database_url(site, "filling"))
+    try:
+        await connection.execute(_SQL)
+        await _begin(connection, site.shops[0], customers)
+        for what in ("people", "customers", "fingerprints"):
+            await _add(connection, what, customers)
+        await connection.execute("SELECT bench.add_link_hashes()")
+        await _add(connection, "orders", customers * ORDERS_EACH)
+        await connection.execute("SELECT bench.add_products($1)".replace("$1", str(PRODUCTS)))
+        with counted(f"{customers:,} customers: VACUUM ANALYZE", 1):
+            await connection.execute("VACUUM (ANALYZE)")
+    finally:
+        await connection.close()
+
+
+async def _begin(connection: asyncpg.Connection, shop: Shop, customers: int) -> None:
+    began = (datetime.now(UTC) - FIRST_ORDERS).replace(microsecond=0)
+    await connection.execute(
+        "INSERT INTO bench.population (store_id, customers, began, inner_key, outer_key) VALUES ($1, $2, $3, $4, $5)",
+        shop.id,
+        customers,
+        began,
+        *hmac_keys(shop.key),
+    )
+
+
+def hmac_keys(key: bytes) -> tuple[bytes, bytes]:
+    """What HMAC puts before the message and before the inner hash."""
+    block = (hashlib.sha256(key).digest() if len(key) > BLOCK else key).ljust(BLOCK, b"\0")
+    return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
+
+
+async def _add(connection: asyncpg.Connection, what: str, count: int) -> None:
+    with counted(f"{what}: {count:,}", count) as show:
+        for low in range(1, count + 1, CHUNK):
+            high = min(low + CHUNK - 1, count)
+            await connection.execute(f"SELECT bench.add_{what}($1, $2)", low, high)
+            show(high)
+        await connection.execute("ANALYZE")

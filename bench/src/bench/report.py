@@ -1,0 +1,108 @@
+"""What was measured: figures, the bounds they must keep, a table for people and JSON for machines."""
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a figure must keep, or the bench fails."""
+
+    kind: Literal["at least", "at most"]
+    limit: float
+
+    def kept_by(self, value: float) -> bool:
+        return value >= self.limit if self.kind == "at least" else value <= self.limit
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.kind == 'at least' else '≤'} {self.limit:,.6g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    name: str
+    value: float
+    unit: str
+    bound: Bound | None = None
+
+    @property
+    def missed(self) -> bool:
+        return self.bound is not None and not self.bound.kept_by(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Of one scenario."""
+
+    scenario: str
+    figures: Sequence[Figure]
+    notes: Sequence[str] = ()
+    """Sentences to print under the table: offenders, what was left out."""
+    series: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """What was measured again and again, for the JSON only."""
+
+    @property
+    def missed(self) -> list[Figure]:
+        return [figure for figure in self.figures if figure.missed]
+
+
+def machine(postgres: str, rabbitmq: str) -> dict[str, str]:
+    """Where these figures come from; versions as the servers told them."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cores": str(os.cpu_count()),
+        "processor": _processor(),
+        "memory": f"{memory:.0f} GiB",
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "postgres": postgres,
+        "rabbitmq": rabbitmq,
+    }
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table(results: Iterable[Result]) -> Table:
+    shown = Table("scenario", "figure", box=None)
+    shown.add_column("value", justify="right")
+    shown.add_column("")
+    shown.add_column("bound")
+    for result in results:
+        for place, figure in enumerate(result.figures):
+            mark = "" if figure.bound is None else f"[{'red' if figure.missed else 'green'}]{figure.bound}"
+            name = result.scenario if place == 0 else ""
+            shown.add_row(name, figure.name, written(figure.value), figure.unit, mark)
+    return shown
+
+
+def written(value: float) -> str:
+    """Whole above a hundred, else three digits: no more than was measured."""
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def as_json(results: Iterable[Result], *, where: Mapping[str, str], began: datetime) -> str:
+    told: dict[str, Any] = {
+        "began": began.isoformat(timespec="seconds"),
+        "machine": dict(where),
+        "results": [
+            {
+                "scenario": result.scenario,
+                "figures": [asdict(figure) | {"missed": figure.missed} for figure in result.figures],
+                "notes": list(result.notes),
+                "series": {name: list(values) for name, values in result.series.items()},
+            }
+            for result in results
+        ],
+    }
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,79 @@
+"""Which scenarios there are, and how large each is."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aio_pika
+import asyncpg
+
+from bench import burst, explain, growth, hub, lanes, report, scoring, webhooks
+from bench.report import Result
+from bench.stack import Site
+
+NAMES = ("scoring", "growth", "explain", "burst", "hub", "lanes")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    facts: int
+    rounds: int
+    small: int
+    large: int
+    """Customers in the tables, ten orders each."""
+    growth_facts: int
+    burst: int
+    hub: int
+    lane_seconds: float
+
+
+def sizes(*, full: bool, scale: float) -> Sizes:
+    def scaled(count: int) -> int:
+        return max(round(count * scale), 20)
+
+    return Sizes(
+        facts=scaled(25_000 if full else 6_000),
+        rounds=3 if scale == 1 else 1,
+        small=scaled(10_000),
+        large=scaled(1_000_000 if full else 100_000),
+        growth_facts=scaled(5_000),
+        burst=200,
+        hub=scaled(100_000 if full else 20_000),
+        lane_seconds=(30 if full else 15) * max(scale, 0.2),
+    )
+
+
+async def machine(site: Site) -> dict[str, str]:
+    connection = await asyncpg.connect(site.stack.database_url)
+    postgres = await connection.fetchval("SHOW server_version")
+    await connection.close()
+    broker = await aio_pika.connect(site.stack.amqp_url)
+    rabbitmq = broker.transport.connection.server_properties.get("version", "unknown")  # type: ignore[union-attr]
+    await broker.close()
+    return report.machine(postgres, str(rabbitmq))
+
+
+async def measure(name: str, site: Site, sizes: Sizes, orders: Path | None) -> Result:
+    now = datetime.now(UTC)
+    match name:
+        case "scoring":
+            facts = (
+                webhooks.of_file(orders, site.shops[0], sizes.facts)
+                if orders
+                else webhooks.of_shops(site.shops, now=now, limit=sizes.facts)
+            )
+            return await scoring.measure(site, facts, rounds=sizes.rounds)
+        case "growth":
+            return await growth.measure(
+                site, small=sizes.small, large=sizes.large, count=sizes.growth_facts, rounds=sizes.rounds, now=now
+            )
+        case "explain":
+            return await explain.measure(site, customers=sizes.large, now=now)
+        case "burst":
+            return await burst.measure(site, count=sizes.burst, now=now)
+        case "hub":
+            return await hub.measure(site, count=sizes.hub, now=now)
+        case "lanes":
+            return await lanes.measure(site, seconds=sizes.lane_seconds, now=now)
+        case _:
+            raise ValueError(f"{name} is no scenario: there are {', '.join(NAMES)}")
