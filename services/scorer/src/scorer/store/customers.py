@@ -326,6 +326,11 @@ _ERASURES = (
         "UPDATE scorer.refunds r SET reason = '' FROM scorer.orders o WHERE o.store_id = $1 AND o.email_hash = $2"
         " AND r.store_id = o.store_id AND r.order_id = o.order_id AND lower(r.reason) NOT LIKE 'dispute lost%'"
     ),
+    (
+        "UPDATE scorer.reported_refunds r SET reason = '' FROM scorer.orders o WHERE o.store_id = $1"
+        " AND o.email_hash = $2 AND r.store_id = o.store_id AND r.order_id = o.order_id"
+        " AND lower(r.reason) NOT LIKE 'dispute lost%'"
+    ),
 )
 
 
