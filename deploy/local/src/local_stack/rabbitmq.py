@@ -7,10 +7,10 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from local_stack import rabbitmq_package
 from local_stack.folder import Folder, write_private
 from local_stack.ports import require_free
 from local_stack.process import Process
+from local_stack.system_package import RABBITMQ
 
 USER = "trustlens"
 START_SECONDS = 120  # a first boot on one slow core
@@ -50,7 +50,7 @@ class RabbitMQ:
         self.folder.create()
         if self.process.pid() is not None:
             return
-        server = rabbitmq_package.server()
+        server = RABBITMQ.program()
         require_free(self.folder, "rabbitmq", self.amqp_port)
         require_free(self.folder, "rabbitmq-dist", self.dist_port)
         self._configure()

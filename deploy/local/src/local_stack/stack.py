@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from local_stack import first_store, passwords, ports, rabbitmq_package, stack_env
+from local_stack import first_store, passwords, ports, stack_env
 from local_stack.errors import StackError
 from local_stack.first_store import StoreAccess
 from local_stack.folder import Folder, default_folder
@@ -20,6 +20,7 @@ from local_stack.postgres import Postgres
 from local_stack.process import Process, stop_all
 from local_stack.rabbitmq import RabbitMQ
 from local_stack.services import SERVICES, STOP_SIGNALS, Service, ServiceProcess
+from local_stack.system_package import RABBITMQ
 
 Progress = Callable[[str], AbstractContextManager[object]]
 """Called with what is done now; left when it is done."""
@@ -195,9 +196,9 @@ class Stack:
         }
 
     def _install(self, progress: Progress) -> None:
-        if self._own_rabbitmq and rabbitmq_package.is_missing():
+        if self._own_rabbitmq and RABBITMQ.is_missing():
             with progress("Installing RabbitMQ"):
-                rabbitmq_package.install(self.folder)
+                RABBITMQ.install(self.folder)
 
     def _launch_rabbitmq(self) -> None:
         if self._own_rabbitmq:
