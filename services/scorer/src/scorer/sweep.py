@@ -25,8 +25,8 @@ TELL_EVERY = timedelta(seconds=5)
 
 
 async def rescore_all_due(scorer: Scorer) -> None:
-    """Recalculate the customers who were marked, until none is left."""
-    while await scorer.rescore_due(RESCORE_BATCH) == RESCORE_BATCH:
+    """Recalculate the customers who were marked, until none is left. A batch of marks may be of few customers."""
+    while await scorer.rescore_due(RESCORE_BATCH):
         pass
 
 
