@@ -42,11 +42,13 @@ class Batch:
     automations: list[Automation] = field(default_factory=list)
 
     @property
-    def deletions(self) -> list[tuple[UUID, OrderDeletedFact]]:
-        """(store id, deletion)"""
-        return [
-            (key[0], step) for key, steps in self.steps.items() for step in steps if isinstance(step, OrderDeletedFact)
-        ]
+    def deletions(self) -> list[tuple[UUID, int, datetime]]:
+        """(store id, order id, when): of each order the latest."""
+        told = {
+            key: [step.occurred_at for step in steps if isinstance(step, OrderDeletedFact)]
+            for key, steps in self.steps.items()
+        }
+        return [(*key, max(times)) for key, times in told.items() if times]
 
     @property
     def refunds(self) -> list[tuple[UUID, ReportedRefund, datetime]]:

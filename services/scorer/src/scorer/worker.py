@@ -443,11 +443,10 @@ def _paid(found: Batch) -> Iterable[tuple[UUID, int, str]]:
 
 async def _save_reports(connection: Connection, found: Batch) -> None:
     """Deletions and refunds that are told by themselves are facts also where their order is not known yet."""
-    deletions = [(store_id, step.data.id, step.occurred_at) for store_id, step in found.deletions]
-    if deletions:
+    if deletions := found.deletions:
         await orders.save_deletions(connection, deletions)
-    if found.refunds:
-        await orders.save_reported(connection, found.refunds)
+    if refunds := found.refunds:
+        await orders.save_reported(connection, refunds)
 
 
 async def _known_disputes(
