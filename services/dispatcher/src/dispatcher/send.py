@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -52,14 +53,22 @@ class Sender:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def send(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer:  # noqa: ASYNC109  # the deadline's length is the endpoint's own
-        """POST once. A connection that was closed while it idled is not counted: that is tried on another one."""
+    async def send(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout: float,  # noqa: ASYNC109  # the deadline's length is the endpoint's own
+        method: str = "POST",
+    ) -> Answer:
+        """Ask once. A connection that was closed while it idled is not counted: that is tried on another one."""
         trail = _Trail()
         _trail.set(trail)
         started = time.monotonic()
         try:
             async with asyncio.timeout(timeout):
-                status, answer = await self._post(url, headers, body, trail)
+                status, answer = await self._ask(method, url, headers, body, trail)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return Answer(
                 duration_ms=_since(started),
@@ -69,11 +78,14 @@ class Sender:
             )
         return Answer(duration_ms=_since(started), status_code=status, address=trail.address, body=answer)
 
-    async def _post(self, url: str, headers: Mapping[str, str], body: bytes, trail: _Trail) -> tuple[int, bytes]:
+    async def _ask(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, trail: _Trail
+    ) -> tuple[int, bytes]:
         while True:
             trail.phase, trail.reused = "dns", False
             try:
-                async with self._session.post(URL(url), data=body, headers=headers, allow_redirects=False) as response:
+                asking = self._session.request(method, URL(url), data=body, headers=headers, allow_redirects=False)
+                async with asking as response:
                     trail.phase = "body"
                     return response.status, await _read(response)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
@@ -175,6 +187,42 @@ def _checked_sockets(reach: Reach) -> Callable[[aiohttp.AddrInfoType], socket.so
     return open_socket
 
 
+async def addresses(host: str, port: int, reach: Reach) -> list[abc.ResolveResult]:
+    """Where a host may be called, for what is not HTTP.
+
+    Raises:
+        OSError: nowhere.
+    """
+    resolver = _CheckedResolver(reach, _look_up)
+    try:
+        return await resolver.resolve(host, port, socket.AF_UNSPEC)
+    finally:
+        await resolver.close()
+
+
+async def connect(found: Sequence[abc.ResolveResult]) -> socket.socket:
+    """A connection to the first of these addresses that takes one. There must be one.
+
+    Raises:
+        OSError: none does; the reason of the last.
+    """
+    for address in found[:-1]:
+        with suppress(OSError):
+            return await _connected(address)
+    return await _connected(found[-1])
+
+
+async def _connected(address: abc.ResolveResult) -> socket.socket:
+    opened = socket.socket(address["family"], socket.SOCK_STREAM)
+    opened.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(opened, (address["host"], address["port"]))
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
 class _Response(aiohttp.ClientResponse):
     """Notes whom it waits for."""
 
@@ -223,12 +271,12 @@ def _words(error: Exception, timeout: float) -> str:
         case aiohttp.ClientConnectorError(os_error=RefusedAddressError() as reason):
             return str(reason)
         case aiohttp.ClientConnectorSSLError():
-            return f"no TLS connection: {_text(error.os_error)}"
+            return f"no TLS connection: {system_words(error.os_error)}"
         case aiohttp.ClientConnectorError():
-            return f"no connection: {_text(error.os_error)}"
+            return f"no connection: {system_words(error.os_error)}"
         case _:
             known = (words for kind, words in _WORDS if isinstance(error, kind))
-            return next(known, f"the request broke off: {_text(error)}")
+            return next(known, f"the request broke off: {system_words(error)}")
 
 
 _WORDS: tuple[tuple[type[Exception], str], ...] = (
@@ -240,10 +288,10 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
 
 
 def _certificate_problem(error: Exception) -> str:
-    return error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else _text(error)
+    return error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else system_words(error)
 
 
-def _text(error: Exception) -> str:
+def system_words(error: Exception) -> str:
     """The system's words, or the library's; never text that the other side sent."""
     match error:
         case ssl.SSLError(reason=str(reason)):
