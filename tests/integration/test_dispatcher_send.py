@@ -147,7 +147,7 @@ async def test_a_redirect_is_not_followed(sender: Sender) -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "body", "the answer broke off"),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "first_byte", "the answer is not HTTP"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000 + b"\r\n", "first_byte", "the answer is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "first_byte", "the answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "first_byte", "a header of the answer is too long"),
     ],
 )
 async def test_what_is_not_a_whole_answer_names_its_phase(sender: Sender, raw: bytes, phase: str, error: str) -> None:
@@ -252,7 +252,7 @@ def _server_context(folder: Path) -> ssl.SSLContext:
 async def test_a_self_signed_certificate_is_refused_in_words(sender: Sender, self_signed: ssl.SSLContext) -> None:
     async with serving(silent, self_signed) as url:
         answer = await post(sender, url)
-    assert (answer.phase, answer.error) == ("tls", "its certificate is not accepted: self-signed certificate")
+    assert (answer.phase, answer.error) == ("tls", "its certificate is not accepted: it is self-signed")
 
 
 async def test_a_receiver_that_speaks_no_tls_is_a_failure_of_tls(sender: Sender) -> None:

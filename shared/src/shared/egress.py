@@ -57,6 +57,8 @@ _GLOBAL_UNICAST = ip_network("2000::/3")
 
 def refused(address: str, allowed: Sequence[Network] = ()) -> str | None:
     """Why an address may not be called, in a word or two; None if it may. `allowed` opens what is closed."""
+    if "%" in address:
+        return "has a zone"  # means a link of this machine's, whatever the address
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,18 +1,20 @@
 """Where webhooks may go, as far as the text of a URL and of custom headers tells.
 
 Both owners of targets ask this: the dispatcher for endpoints, the rule engine for the actions of rules. Addresses
-behind names are judged when a delivery looks them up.
+behind names are judged when a delivery looks them up. A URL is read here as it will be when it is called (by yarl), so
+that no spelling can mean one host here and another there.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StrictStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
+from yarl import URL
 
 from shared.egress import Network, refused
 from shared.settings import Settings
@@ -48,6 +50,25 @@ _RESERVED = frozenset(
 )
 _RESERVED_PREFIXES = ("x-trustlens-", "proxy-")
 
+_ADDRESS = re.compile(r":|(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
+"""Hosts that are addresses, and those that some resolvers take for one: 127.1, 2130706433, 0x7f.1 (WHATWG URL §3.5,
+"ends in a number")."""
+_HOST_NAME = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.(?!$)|$))+")
+"""RFC 1123 §2.1, and underscores, which names inside container networks have."""
+_KNOWN_NAMES = {
+    "localhost": "127.0.0.1",  # and all under it: RFC 6761 §6.3
+    "localhost.localdomain": "127.0.0.1",
+    "ip6-localhost": "::1",
+    "ip6-loopback": "::1",
+    "metadata": "169.254.169.254",
+    "metadata.google.internal": "169.254.169.254",
+    "metadata.goog": "169.254.169.254",
+    "instance-data": "169.254.169.254",
+    "instance-data.ec2.internal": "169.254.169.254",
+    "metadata.azure.internal": "169.254.169.254",
+}
+"""Names whose address is known without asking: refused when they are saved, not only when they are called."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reach:
@@ -80,7 +101,7 @@ def unusable(url: str, reach: Reach) -> str | None:
     if not url.isprintable() or " " in url:
         return "has blanks or control characters"
     try:
-        parts = urlsplit(url)
+        parts, called = urlsplit(url), URL(url)
         port = parts.port
     except ValueError:
         return "is not a URL"
@@ -90,15 +111,21 @@ def unusable(url: str, reach: Reach) -> str | None:
         return "has no host" if not parts.hostname else "has no usable port"
     if "@" in parts.netloc:
         return "must not contain a user or password: send an Authorization header"
-    return _refused_literal(parts, reach)
+    return _unusable_host(called.raw_host or "", reach)
 
 
-def _refused_literal(parts: SplitResult, reach: Reach) -> str | None:
-    host = parts.hostname or ""
-    if ":" in host or host.replace(".", "").isdigit():
-        reason = refused(host, reach.allowed)
-        return f"its address is refused: {reason}" if reason else None
-    return None
+def _unusable_host(host: str, reach: Reach) -> str | None:
+    """Of a host as it will be called: in IDNA form, lower case, without brackets."""
+    name = host.removesuffix(".")
+    address: str | None = None
+    if _ADDRESS.search(name):
+        address = host
+    elif _HOST_NAME.fullmatch(name):
+        address = _KNOWN_NAMES.get("localhost" if name.endswith(".localhost") else name)
+    else:
+        return "has a host that is no host name"
+    reason = refused(address, reach.allowed) if address else None
+    return f"its address is refused: {reason}" if reason else None
 
 
 def unsendable(headers: Mapping[str, str]) -> str | None:

@@ -1,19 +1,25 @@
 """One request: out to an address we may call, and back within its deadline, whatever the other side does."""
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohttp import abc
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from dispatcher.classify import Answer, Phase
@@ -24,8 +30,10 @@ ANSWER_READ = 64 * 1024
 """Bytes of an answer that are read, so that its connection can be used again; what is longer is cut off."""
 ANSWER_KEPT = 1024
 """Bytes of it that the delivery log shows."""
-
-
+RETRY_AFTER_KEPT = 100
+"""Characters of a Retry-After header; a date takes 29."""
+INTERIM_ANSWERS = 16
+"""1xx answers that are waited through before the answer itself: more are a way to keep us busy."""
 RESOLVING_AT_ONCE = 128
 """Threads for looking up names: one whose server does not answer holds its thread for many seconds, and the event
 loop's own few would soon be all held."""
@@ -35,13 +43,43 @@ class RefusedAddressError(OSError):
     """An address that we may not call."""
 
 
+class _TooManyInterimError(HttpProcessingError):
+    """More than INTERIM_ANSWERS, and no answer yet."""
+
+
 @dataclass(slots=True)
 class _Trail:
-    """How far a request has come."""
+    """How far a request has come, and what of its answer has arrived."""
 
     phase: Phase = "dns"
     address: str | None = None
+    transport: asyncio.Transport | None = None
     reused: bool = False
+    heard: bool = False
+    """Whether a byte has come."""
+    interim: int = 0
+    status_code: int | None = None
+    retry_after: str | None = None
+    body: bytes = b""
+    whole: bool = False
+    """Whether the answer has been read to its end, so that its connection can be used again."""
+    over: bool = False
+
+    def begin(self) -> None:
+        self.phase, self.reused, self.heard = "dns", False, False
+
+    def end(self) -> None:
+        """A connection whose answer is not whole goes at once.
+
+        Closed politely it would wait, maybe for ever, for a receiver that reads nothing of what was written.
+        """
+        self.over = True
+        if self.transport is not None and not self.whole:
+            self.transport.abort()
+
+    def found_dead(self) -> bool:
+        """Whether the connection had been closed while it idled, so that nobody has seen the request."""
+        return self.reused and not self.heard and self.phase in {"write", "first_byte"}
 
 
 _trail: ContextVar[_Trail] = ContextVar("_trail")
@@ -68,55 +106,60 @@ class Sender:
         started = time.monotonic()
         try:
             async with asyncio.timeout(timeout):
-                status, answer = await self._ask(method, url, headers, body, trail)
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            return Answer(
-                duration_ms=_since(started),
-                phase=_phase(error, trail),
-                error=_words(error, timeout),
-                address=trail.address,
-            )
-        return Answer(duration_ms=_since(started), status_code=status, address=trail.address, body=answer)
+                await self._ask(method, url, headers, body, trail)
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            return _answer(trail, started, phase=_phase(error, trail), error=_words(error, trail, timeout))
+        finally:
+            trail.end()
+        return _answer(trail, started)
 
-    async def _ask(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, trail: _Trail
-    ) -> tuple[int, bytes]:
+    async def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, trail: _Trail) -> None:
         while True:
-            trail.phase, trail.reused = "dns", False
+            trail.begin()
             try:
                 asking = self._session.request(method, URL(url), data=body, headers=headers, allow_redirects=False)
                 async with asking as response:
-                    trail.phase = "body"
-                    return response.status, await _read(response)
+                    trail.phase, trail.status_code = "body", response.status
+                    trail.retry_after = response.headers.get("Retry-After", "")[:RETRY_AFTER_KEPT] or None
+                    return await _read(response, trail)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not (trail.reused and trail.phase in {"write", "first_byte"}):
+                if not trail.found_dead():
                     raise
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    kept, total = b"", 0
+async def _read(response: aiohttp.ClientResponse, trail: _Trail) -> None:
+    total = 0
     async for chunk in response.content.iter_any():
-        kept += chunk[: ANSWER_KEPT - len(kept)]
+        trail.body += chunk[: ANSWER_KEPT - len(trail.body)]
         total += len(chunk)
         if total >= ANSWER_READ:
             response.close()
-            break
-    return kept
+            return
+    trail.whole = True
 
 
-def open_session(reach: Reach, look_up: "LookUp | None" = None) -> aiohttp.ClientSession:
+def _answer(trail: _Trail, started: float, *, phase: Phase | None = None, error: str | None = None) -> Answer:
+    return Answer(
+        duration_ms=round((time.monotonic() - started) * 1000),
+        status_code=trail.status_code,
+        phase=phase,
+        error=error,
+        address=trail.address,
+        body=trail.body,
+        retry_after=trail.retry_after,
+    )
+
+
+def open_session(
+    reach: Reach, look_up: "LookUp | None" = None, *, authorities: str | None = None
+) -> aiohttp.ClientSession:
     """A session that calls only what `reach` allows, follows nothing, remembers nothing and asks no proxy.
 
-    `look_up`: names to addresses, as the system's own does; called in a thread.
+    `look_up`: names to addresses, as the system's own does; called in a thread. `authorities`: certificates in PEM
+    that are trusted beside the system's own.
     """
-    connector = aiohttp.TCPConnector(
-        limit=0,  # the lanes limit
-        resolver=_CheckedResolver(reach, look_up or _look_up),
-        ttl_dns_cache=10,
-        socket_factory=_checked_sockets(reach),
-    )
     return aiohttp.ClientSession(
-        connector=connector,
+        connector=_Connector(reach, look_up or _look_up, _tls(authorities)),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # one deadline, set around the whole
         trust_env=False,
         auto_decompress=False,
@@ -125,6 +168,39 @@ def open_session(reach: Reach, look_up: "LookUp | None" = None) -> aiohttp.Clien
         response_class=_Response,
         trace_configs=[_tracing()],
     )
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connects to checked addresses only, by https unless http is allowed."""
+
+    def __init__(self, reach: Reach, look_up: "LookUp", tls: ssl.SSLContext) -> None:
+        super().__init__(
+            limit=0,  # the lanes limit
+            resolver=_CheckedResolver(reach, look_up),
+            ttl_dns_cache=10,
+            socket_factory=_checked_sockets(reach),
+            ssl=tls,
+        )
+        self.allowed_protocol_schema_set = frozenset({"http", "https"} if reach.allow_http else {"https"})
+        wire: Callable[[], ResponseHandler] = partial(_Wire, self._loop)
+        self._factory = partial(wire)  # aiohttp has no public place for it
+
+
+class _TlsContext(ssl.SSLContext):
+    """Notes when a handshake begins: until then the connection was being made."""
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        _trail.get().phase = "tls"
+        return super().wrap_bio(*args, **kwargs)
+
+
+def _tls(authorities: str | None) -> ssl.SSLContext:
+    context = _TlsContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
+    context.load_default_certs()
+    context.set_alpn_protocols(["http/1.1"])
+    if authorities:
+        context.load_verify_locations(cadata=authorities)
+    return context
 
 
 class _CheckedResolver(abc.AbstractResolver):
@@ -223,14 +299,53 @@ async def _connected(address: abc.ResolveResult) -> socket.socket:
     return opened
 
 
+class _Wire(ResponseHandler):
+    """A connection that knows who listens to it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.trail = _Trail()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes that come while nobody waits would be taken for the next request's answer: they end it."""
+        if self.trail.over:
+            self.abort()
+            return
+        self.trail.heard = True
+        super().data_received(data)
+
+    async def read(self) -> tuple[RawResponseMessage, StreamReader]:
+        answer = await super().read()
+        self.trail.interim += answer[0].code < 200
+        if self.trail.interim > INTERIM_ANSWERS:
+            raise _TooManyInterimError
+        return answer
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.trail.phase == "first_byte":
+            self.trail.phase = "write"
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.trail.phase == "write":
+            self.trail.phase = "first_byte"
+
+
 class _Response(aiohttp.ClientResponse):
     """Notes whom it waits for."""
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        trail = _trail.get()
-        peer = connection.transport.get_extra_info("peername") if connection.transport else None
-        trail.phase, trail.address = "first_byte", peer[0] if peer else trail.address
+        trail, wire = _trail.get(), connection.protocol
+        wire.trail, trail.transport = trail, wire.transport
+        trail.address = _peer(wire.transport) or trail.address
+        trail.phase = "write" if wire.writing_paused else "first_byte"
         return await super().start(connection)
+
+
+def _peer(transport: asyncio.Transport | None) -> str | None:
+    peer = transport.get_extra_info("peername") if transport else None
+    return peer[0] if peer else None
 
 
 def _tracing() -> aiohttp.TraceConfig:
@@ -247,21 +362,17 @@ def _tracing() -> aiohttp.TraceConfig:
     return tracing
 
 
-def _since(started: float) -> int:
-    return round((time.monotonic() - started) * 1000)
-
-
 def _phase(error: Exception, trail: _Trail) -> Phase:
     match error:
         case aiohttp.ClientConnectorDNSError():
             return "dns"
-        case aiohttp.ClientSSLError():
+        case _ if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
             return "tls"
         case _:
             return trail.phase
 
 
-def _words(error: Exception, timeout: float) -> str:
+def _words(error: Exception, trail: _Trail, timeout: float) -> str:
     """What went wrong, for the owner of the endpoint."""
     match error:
         case TimeoutError():
@@ -270,25 +381,52 @@ def _words(error: Exception, timeout: float) -> str:
             return f"its certificate is not accepted: {_certificate_problem(error.certificate_error)}"
         case aiohttp.ClientConnectorError(os_error=RefusedAddressError() as reason):
             return str(reason)
-        case aiohttp.ClientConnectorSSLError():
-            return f"no TLS connection: {system_words(error.os_error)}"
         case aiohttp.ClientConnectorError():
-            return f"no connection: {system_words(error.os_error)}"
+            return f"no {'TLS ' if trail.phase == 'tls' else ''}connection: {system_words(error.os_error)}"
         case _:
-            known = (words for kind, words in _WORDS if isinstance(error, kind))
+            known = (words for kind, words in _WORDS for cause in _causes(error) if isinstance(cause, kind))
             return next(known, f"the request broke off: {system_words(error)}")
 
 
-_WORDS: tuple[tuple[type[Exception], str], ...] = (
+_WORDS: tuple[tuple[type[BaseException], str], ...] = (
+    (_TooManyInterimError, f"more than {INTERIM_ANSWERS} interim answers (1xx) and no other"),
+    (LineTooLong, "a header of the answer is too long"),
     (aiohttp.ServerDisconnectedError, "the connection was closed without an answer"),
     (aiohttp.ClientPayloadError, "the answer broke off"),
+    (aiohttp.NonHttpUrlClientError, "its URL must begin with https://"),
     (aiohttp.InvalidURL, "its URL cannot be called"),
+    (UnicodeError, "its host is no host name"),
     (aiohttp.ClientResponseError, "the answer is not HTTP"),
+    (HttpProcessingError, "the answer is not HTTP"),
 )
 
 
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it came of."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+_CERTIFICATE_PROBLEMS = {
+    9: "it is not valid yet",
+    10: "it has expired",
+    18: "it is self-signed",
+    19: "it was issued by an authority that is not known here",  # the chain ends in another's self-signed one
+    20: "it was issued by an authority that is not known here",
+    21: "it was issued by an authority that is not known here",  # and the chain has nothing else
+    62: "it is for another host",
+    64: "it is for another host",  # an address as host
+}
+"""By the X509_V_ERR numbers of OpenSSL (x509_vfy.h)."""
+
+
 def _certificate_problem(error: Exception) -> str:
-    return error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else system_words(error)
+    match error:
+        case ssl.SSLCertVerificationError(verify_code=int(code), verify_message=str(message)):
+            return _CERTIFICATE_PROBLEMS.get(code, message)
+        case _:
+            return system_words(error)
 
 
 def system_words(error: Exception) -> str:
@@ -300,5 +438,9 @@ def system_words(error: Exception) -> str:
             return text
         case OSError(errno=int(number)):
             return os.strerror(number)
+        case ConnectionResetError():
+            return os.strerror(errno.ECONNRESET)
+        case OSError():
+            return "each of its addresses fails in its own way"
         case _:
             return type(error).__name__
