@@ -107,7 +107,12 @@ _SAME = {
     "products": "SELECT * FROM scorer.products ORDER BY product_id",
     "fingerprints": "SELECT * FROM scorer.fingerprints ORDER BY hash, email_hash",
     "link_hashes": "SELECT * FROM scorer.link_hashes WHERE customers > 0 ORDER BY hash",
-    "customers": "SELECT * FROM scorer.customers WHERE own_score IS NOT NULL ORDER BY email_hash",
+    # Whose only order went to somebody else in the batch that brought it was never known.
+    "customers": (
+        "SELECT * FROM scorer.customers c WHERE EXISTS (SELECT FROM scorer.orders o"
+        " WHERE o.store_id = c.store_id AND o.email_hash = c.email_hash) OR EXISTS (SELECT FROM scorer.checkouts k"
+        " WHERE k.store_id = c.store_id AND k.email_hash = c.email_hash) ORDER BY email_hash"
+    ),
 }
 _NOT_SAME = {
     "orders": {"store_id", "announced"},

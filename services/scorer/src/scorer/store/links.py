@@ -153,7 +153,7 @@ async def _recount(connection: Connection, keys: set[HashKey]) -> set[HashKey]:
         "UPDATE scorer.link_hashes h SET customers = c.customers"
         " FROM unnest($1::uuid[], $2::bytea[]) AS k (store_id, hash), LATERAL ("
         "  SELECT count(*) AS customers FROM (SELECT FROM scorer.fingerprints f"
-        "   WHERE f.store_id = k.store_id AND f.hash = k.hash LIMIT $3) AS some) AS c"
+        "   WHERE f.store_id = k.store_id AND f.hash = k.hash LIMIT $3) AS members) AS c"
         " WHERE h.store_id = k.store_id AND h.hash = k.hash AND c.customers < $3 RETURNING h.store_id, h.hash",
         *columns(sorted(keys), 2),
         HUB,
