@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
 from statistics import median
-
-import asyncpg
 
 from bench import people, scoring, stack
 from bench.report import Bound, Figure, Result
@@ -22,13 +19,12 @@ async def measure(site: Site, *, count: int, now: datetime) -> Result:
     facts = people.orders_of_one_house(site.shops[0], count, at=now - timedelta(days=30))
     async with stack.track(site) as track:
         run = await scoring.through(track, outgoing(facts), f"{count:,} customers of one address")
-        times = await _times(track)
         due = await _left(track)
-    steps = [after - before for before, after in pairwise(times)]
+    steps = run.commits.steps(STEP)
     figures = [
         Figure("customers of one address", count, "customers"),
-        Figure("in all", run.seconds, "seconds"),
-        Figure(f"per {STEP:,}, median", median(steps or [run.seconds]), "seconds"),
+        Figure("in all", sum(steps), "seconds"),
+        Figure(f"per {STEP:,}, median", median(steps), "seconds"),
         Figure(
             "recalculations of neighbours", run.told.value("trustlens_scorer_rescored_total", asked="link"), "times"
         ),
@@ -45,22 +41,6 @@ def growth(steps: Sequence[float]) -> float:
     return median(steps[-quarter:]) / median(steps[quarter : 2 * quarter])
 
 
-async def _times(track: Track) -> list[float]:
-    """When the first, and each thousandth customer after it, was committed; seconds."""
-    async with stack.connected(track) as pool:
-        rows = await pool.fetch(
-            "SELECT extract(epoch FROM at)::float8 AS at FROM ("
-            " SELECT at, row_number() OVER (ORDER BY at) AS nth FROM scorer.input_outcomes) AS o"
-            " WHERE nth % $1 = 0 ORDER BY at",
-            STEP,
-        )
-    return [row["at"] for row in rows]
-
-
 async def _left(track: Track) -> int:
     async with stack.connected(track) as pool:
-        return int(await _count(pool))
-
-
-async def _count(pool: asyncpg.Pool) -> int:
-    return int(await pool.fetchval("SELECT count(DISTINCT email_hash) FROM scorer.rescore_due"))
+        return int(await pool.fetchval("SELECT count(DISTINCT email_hash) FROM scorer.rescore_due"))

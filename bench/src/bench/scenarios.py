@@ -29,7 +29,7 @@ class Sizes:
 
 def sizes(*, full: bool, scale: float) -> Sizes:
     def scaled(count: int) -> int:
-        return max(round(count * scale), 20)
+        return max(round(count * scale), 1000)
 
     return Sizes(
         facts=scaled(25_000 if full else 6_000),

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench import bare, stack
+from bench import bare, commits, stack
+from bench.commits import Commits
 from bench.metrics import Reading, cpu_seconds
 from bench.progress import counted
 from bench.report import Bound, Figure, Result
@@ -21,10 +22,7 @@ QUEUE = "scorer.facts"
 class Run:
     """One scorer's way through a full queue."""
 
-    seconds: float
-    """Between the commits of the first batch and the last."""
-    facts: int
-    """Committed in that time: all but those of the first batch."""
+    commits: Commits
     told: Reading
     """What the scorer counted from its start, before which it had done nothing."""
     done: int
@@ -35,11 +33,12 @@ class Run:
 
     @property
     def rate(self) -> float:
-        return self.facts / self.seconds
+        """Facts a second, from the first batch's commit to the last's."""
+        return 1e6 / self.micros
 
     @property
     def micros(self) -> float:
-        return 1e6 / self.rate
+        return self.commits.micros()
 
     def split(self) -> dict[str, float]:
         """Microseconds of a fact, from its batch's taking to the ack; publishing happens beside that."""
@@ -69,8 +68,7 @@ async def through(track: Track, messages: Sequence[Outgoing], text: str) -> Run:
             await scorer.published()
             ended = await _processors(track.site, scorer)
             told, peak = await scorer.read(), scorer.peak_memory()
-    seconds, facts = await _committed(track)
-    return Run(seconds, facts, told, len(messages), _between(began, ended), peak)
+    return Run(await commits.read(track), told, len(messages), _between(began, ended), peak)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +95,6 @@ async def _processors(site: Site, scorer: ScorerProcess) -> _Processors:
 def _between(began: _Processors, ended: _Processors) -> dict[str, float]:
     facts = max(ended.facts - began.facts, 1)
     return {name: 1e6 * (ended.seconds[name] - seconds) / facts for name, seconds in began.seconds.items()}
-
-
-async def _committed(track: Track) -> tuple[float, int]:
-    async with stack.connected(track) as pool:
-        row = await pool.fetchrow(
-            "WITH ends AS (SELECT min(at) AS first, max(at) AS last FROM scorer.input_outcomes)"
-            " SELECT extract(epoch FROM last - first)::float8 AS seconds,"
-            " (SELECT count(*) FROM scorer.input_outcomes WHERE at > first) AS facts FROM ends"
-        )
-    return row["seconds"], row["facts"]
 
 
 async def measure(site: Site, facts: Sequence[OrderFact], *, rounds: int) -> Result:

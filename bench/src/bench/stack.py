@@ -29,13 +29,12 @@ from shared.secrets import Vault
 
 FOLDER = Folder(CHECKOUT / ".local" / "bench" / "stack")
 POSTGRES_SETTINGS = {
-    "shared_buffers": "1GB",
-    "effective_cache_size": "4GB",
+    "shared_buffers": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2**22}MB",  # a quarter, as advised
     "max_wal_size": "4GB",
     "maintenance_work_mem": "512MB",
-    "random_page_cost": "1.1",  # the disk is no turning one
+    "random_page_cost": "1.1",  # no disk of today turns
 }
-"""As an operator would set it for this load on a small machine; fsync and synchronous_commit are on."""
+"""As an operator would set it for this load; fsync and synchronous_commit are on."""
 STORES = 8
 PUBLISH_CHUNK = 500
 LOOK_SECONDS = 0.2
