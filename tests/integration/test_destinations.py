@@ -1,0 +1,292 @@
+"""Slack, e-mail and orders against real servers: a raw one, a real SMTP server, and the fake store's process."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from dispatcher.classify import Answer, Delivered, GiveUp, Retry, Verdict, classify
+from dispatcher.destinations import email
+from dispatcher.destinations.email import Security, Smtp
+from shared.targets import Reach
+from support import smtp
+from support.smtp import PASSWORD, USER, Mailbox
+from unit.test_webhook_bodies import AUTOMATION, SITE
+
+LOCAL = Reach(allow_http=True, allowed=[ip_network("127.0.0.0/8"), ip_network("::1/128")])
+CLOSED = Reach()
+NOW = datetime(2026, 6, 5, 14, 23, tzinfo=UTC)
+ID = UUID("00000000-0000-5000-8000-00000000000a")
+MAIL = email.render(AUTOMATION, SITE, to="owner@shop.example", subject="Look", text="Please look.")
+
+
+def verdict(answer: Answer) -> Verdict:
+    return classify(answer, now=NOW)
+
+
+def server_at(port: int, security: Security = "none", *, user: str | None = None, password: str | None = None) -> Smtp:
+    return Smtp("127.0.0.1", port, security, user, password, "Shop <alerts@shop.example>")
+
+
+async def hand_over(
+    server: Smtp,
+    *,
+    reach: Reach = LOCAL,
+    timeout: float = 10,  # noqa: ASYNC109  # as `send` has it
+    authorities: str | None = None,
+) -> Answer:
+    return await email.send(MAIL, smtp=server, reach=reach, message_id=ID, timeout=timeout, authorities=authorities)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Key and certificate of 127.0.0.1, by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.example")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture
+def authorities(certificate: Path) -> str:
+    return certificate.read_text("ascii").partition("-----END PRIVATE KEY-----\n")[2]
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    async with smtp.running() as mailbox:
+        yield mailbox
+
+
+@asynccontextmanager
+async def saying(*lines: bytes) -> AsyncIterator[int]:
+    """A server that says these, one per line that it hears after the first, then nothing; its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number, line in enumerate(lines):
+            if number:
+                await reader.readline()
+            writer.write(line)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def test_a_mail_arrives_whole(mailbox: Mailbox) -> None:
+    answer = await hand_over(server_at(mailbox.port))
+    assert verdict(answer) == Delivered()
+    assert (answer.status_code, answer.address, answer.body) == (250, "127.0.0.1", b"Queued")
+    (mail,), (envelope,) = mailbox.mails, mailbox.envelopes
+    assert (envelope.mail_from, envelope.rcpt_tos) == ("alerts@shop.example", ["owner@shop.example"])
+    assert (mail["Subject"], mail["Message-ID"]) == ("Look", f"<{ID}@shop.example>")
+    assert mail.get_content_type() == "multipart/alternative"
+
+
+async def test_a_repeated_mail_is_recognised_by_its_id(mailbox: Mailbox) -> None:
+    for _ in range(2):
+        await hand_over(server_at(mailbox.port))
+    assert len({mail["Message-ID"] for mail in mailbox.mails}) == 1
+
+
+async def test_starttls_encrypts_and_signs_in(tls: ssl.SSLContext, authorities: str) -> None:
+    async with smtp.running(starttls=tls, signing_in=True) as mailbox:
+        server = server_at(mailbox.port, "starttls", user=USER, password=PASSWORD)
+        answer = await hand_over(server, authorities=authorities)
+    assert verdict(answer) == Delivered()
+    assert mailbox.encrypted == [True]
+
+
+async def test_tls_from_the_first_byte(tls: ssl.SSLContext, authorities: str) -> None:
+    async with smtp.running(tls=tls) as mailbox:
+        answer = await hand_over(server_at(mailbox.port, "tls"), authorities=authorities)
+    assert verdict(answer) == Delivered()
+    assert mailbox.encrypted == [True]
+
+
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+async def test_an_unknown_certificate_is_refused_before_anything_is_told(
+    tls: ssl.SSLContext, security: Security
+) -> None:
+    settings = (tls, None) if security == "tls" else (None, tls)
+    async with smtp.running(tls=settings[0], starttls=settings[1]) as mailbox:
+        answer = await hand_over(server_at(mailbox.port, security))
+    assert (answer.phase, answer.error) == ("tls", "its certificate is not accepted: self-signed certificate")
+    assert verdict(answer) == Retry()
+    assert not mailbox.mails
+
+
+async def test_a_certificate_for_another_host_is_refused(tls: ssl.SSLContext, authorities: str) -> None:
+    async with smtp.running(starttls=tls) as mailbox:
+        server = replace(server_at(mailbox.port, "starttls"), host="localhost")
+        answer = await hand_over(server, authorities=authorities)
+    assert answer.phase == "tls"
+    assert answer.error
+    assert answer.error.startswith("its certificate is not accepted: Hostname mismatch")
+
+
+async def test_a_server_without_starttls_gets_no_mail(mailbox: Mailbox) -> None:
+    answer = await hand_over(server_at(mailbox.port, "starttls"))
+    assert (answer.phase, answer.error) == ("tls", "the mail server offers no STARTTLS")
+    assert not mailbox.mails
+
+
+async def test_a_wrong_password_is_not_tried_again(tls: ssl.SSLContext, authorities: str) -> None:
+    async with smtp.running(starttls=tls, signing_in=True) as mailbox:
+        server = server_at(mailbox.port, "starttls", user=USER, password="wrong")
+        answer = await hand_over(server, authorities=authorities)
+    assert verdict(answer) == GiveUp("the mail server refused the user and password: 535 5.7.8")
+    assert answer.status_code == 535
+
+
+async def test_a_password_does_not_travel_unencrypted(mailbox: Mailbox) -> None:
+    allowed = Reach(allowed=LOCAL.allowed)
+    answer = await hand_over(server_at(mailbox.port, user=USER, password=PASSWORD), reach=allowed)
+    assert answer.final
+    assert "unencrypted" in answer.final
+    assert PASSWORD not in answer.final
+
+
+async def test_a_server_that_knows_no_signing_in_is_said_to() -> None:
+    async with saying(b"220 hello\r\n", b"250 mail.example\r\n") as port:
+        answer = await hand_over(server_at(port, user=USER, password=PASSWORD))
+    assert (answer.phase, answer.error) == ("write", "the mail server offers no way to sign in that we know")
+
+
+@pytest.mark.parametrize(
+    ("reply", "words", "final"),
+    [
+        ("450 4.2.1 <owner@shop.example> busy", "the mail server refused the recipient: 450 4.2.1", False),
+        ("451 try later", "the mail server refused the recipient: 451", False),
+        ("550 5.1.1 <owner@shop.example>: unknown", "the mail server refused the recipient: 550 5.1.1", True),
+        ("554 no", "the mail server refused the recipient: 554", True),
+    ],
+)
+async def test_a_refused_recipient_is_tried_again_unless_refused_for_good(
+    mailbox: Mailbox, reply: str, words: str, final: bool
+) -> None:
+    mailbox.rcpt = reply
+    answer = await hand_over(server_at(mailbox.port))
+    assert verdict(answer) == (GiveUp(words) if final else Retry())
+    assert (answer.status_code, answer.complaint, answer.phase) == (int(reply[:3]), words, None)
+    assert b"owner@" not in answer.body
+
+
+async def test_a_refused_message_names_what_was_refused(mailbox: Mailbox) -> None:
+    mailbox.data = "552 5.3.4 too big"
+    answer = await hand_over(server_at(mailbox.port))
+    assert verdict(answer) == GiveUp("the mail server refused the message: 552 5.3.4")
+    assert answer.body == b"5.3.4 too big"
+
+
+async def test_a_server_that_is_closing_is_asked_again() -> None:
+    async with saying(b"421 4.3.2 shutting down\r\n") as port:
+        answer = await hand_over(server_at(port))
+    assert verdict(answer) == Retry()
+    assert answer.complaint == "the mail server refused the conversation: 421 4.3.2"
+
+
+@pytest.mark.parametrize(
+    ("lines", "phase"),
+    [((), "first_byte"), ((b"220 hello\r\n",), "write"), ((b"220 hello\r\n", b"250 ok\r\n", b"250 ok\r\n"), "write")],
+)
+async def test_a_server_that_hangs_ends_at_the_deadline(lines: tuple[bytes, ...], phase: str) -> None:
+    async with saying(*lines) as port:
+        answer = await hand_over(server_at(port), timeout=0.3)
+    assert (answer.phase, answer.error) == (phase, "no complete answer within 0.3 s")
+    assert answer.duration_ms < 2000
+
+
+async def test_a_server_that_hangs_in_the_handshake_ends_at_the_deadline() -> None:
+    async with saying() as port:
+        answer = await hand_over(server_at(port, "tls"), timeout=0.3)
+    assert (answer.phase, answer.error) == ("tls", "no complete answer within 0.3 s")
+
+
+async def test_a_mail_that_was_accepted_is_delivered_whatever_the_goodbye() -> None:
+    accepted = (b"220 hi\r\n", b"250 hi\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number, line in enumerate(accepted):
+            if number:
+                await reader.readline()
+            writer.write(line)
+        await reader.readuntil(b"\r\n.\r\n")
+        writer.write(b"250 queued\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        answer = await hand_over(server_at(server.sockets[0].getsockname()[1]))
+    assert verdict(answer) == Delivered()
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 400 Bad Request\r\n", b"\xff\xfe\r\n"])
+async def test_what_is_no_mail_server_is_said_to_be_none(line: bytes) -> None:
+    async with saying(line) as port:
+        answer = await hand_over(server_at(port))
+    assert (answer.phase, answer.error) == ("first_byte", "the answer is not SMTP")
+
+
+async def test_nobody_listening_is_a_failure_to_connect() -> None:
+    answer = await hand_over(server_at(1))
+    assert (answer.phase, answer.error) == ("connect", "no connection: Connection refused")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "169.254.169.254", "::ffff:10.0.0.1"])
+async def test_a_closed_address_is_not_called(mailbox: Mailbox, host: str) -> None:
+    answer = await hand_over(replace(server_at(mailbox.port), host=host), reach=CLOSED)
+    assert answer.error
+    assert "is refused: " in answer.error
+    assert verdict(answer) == Retry()
+    assert not mailbox.mails
+
+
+async def test_a_name_without_an_address_is_a_failure_of_dns() -> None:
+    answer = await hand_over(replace(server_at(25), host="nowhere.invalid"))
+    assert answer.phase == "dns"
+    assert answer.error
+    assert answer.error.startswith("no connection: ")
+
+
+async def test_what_is_no_address_is_not_tried_again(mailbox: Mailbox) -> None:
+    bad = email.render(AUTOMATION, SITE, to="a@b.example, c@d.example", subject="", text=None)
+    answer = await email.send(bad, smtp=server_at(mailbox.port), reach=LOCAL, message_id=ID, timeout=5)
+    assert verdict(answer) == GiveUp("its sender or recipient is not an address that mail can go to")
