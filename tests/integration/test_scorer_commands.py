@@ -1,0 +1,305 @@
+"""What others ask of the scorer: flags, tags, notes, erasure, scoring settings, jobs."""
+
+import asyncio
+import json
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+
+from scorer import sweep
+from scorer.commands import MAX_TAGS
+from shared.events import Event
+from shared.ids import uuid7
+from shared.secrets import Vault
+from support.facts import JANE, JOHN, NOW, attempt, decline, mark, order
+from support.scoring_shop import Shop, open_shop
+
+NOBODY = "0" * 64
+ADDRESS = mark("shipping_address", 1)
+
+
+@pytest.fixture
+async def shop(pool: asyncpg.Pool, vault: Vault) -> Shop:
+    return await open_shop(pool, vault)
+
+
+# Customers ------------------------------------------------------------------------------------------------------------
+
+CUSTOMERS = [
+    ("customer.update", {"is_blocked": True}),
+    ("customer.recalculate", {}),
+    ("customer.tag", {"tag": "watch"}),
+    ("customer.untag", {"tag": "watch"}),
+    ("customer.note", {"text": "called"}),
+    ("customer.erase", {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "data"), CUSTOMERS)
+async def test_an_unknown_customer_is_not_found(shop: Shop, kind: str, data: dict[str, Any]) -> None:
+    assert (await shop.refused(kind, email_hash=NOBODY, **data))[:2] == (404, "trustlens_customer_not_found")
+
+
+@pytest.mark.parametrize(("kind", "data"), CUSTOMERS)
+async def test_the_same_command_twice_is_done_once(shop: Shop, kind: str, data: dict[str, Any]) -> None:
+    await shop.process(order(1))
+    command_id = uuid7()
+    answer = await shop.ask(kind, command_id=command_id, email_hash=shop.hash(), **data)
+    once = (await shop.told(), await shop.entries(), dict(await shop.customer()))
+    assert await shop.ask(kind, command_id=command_id, email_hash=shop.hash(), **data) == answer
+    assert (await shop.told(), await shop.entries(), dict(await shop.customer())) == once
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "field"),
+    [
+        ("customer.update", {"is_bloked": True}, "is_bloked"),
+        ("customer.update", {"reason": "x" * 501}, "reason"),
+        ("customer.tag", {"tag": "  "}, "tag"),
+        ("customer.tag", {"tag": "a\nb"}, "tag"),
+        ("customer.tag", {"tag": "x" * 65}, "tag"),
+        ("customer.note", {"text": ""}, "text"),
+        ("customer.note", {}, "text"),
+    ],
+)
+async def test_a_bad_field_is_named(shop: Shop, kind: str, data: dict[str, Any], field: str) -> None:
+    status, code, params = await shop.refused(kind, email_hash=NOBODY, **data)
+    assert (status, code, list(params)) == (400, "rest_invalid_param", [field])
+
+
+async def test_recalculating_publishes_the_score_though_it_stays(shop: Shop) -> None:
+    await shop.process(order(1))
+    await shop.ask("customer.recalculate", email_hash=shop.hash())
+    last = (await shop.events())[-1]
+    assert (last.type, last.cause.kind) == ("score_updated", "command")
+
+
+async def test_tags_are_kept_once_each_up_to_fifty_and_seen_in_events(shop: Shop) -> None:
+    await shop.process(order(1))
+    before = await shop.told()
+    for n in (*range(MAX_TAGS), 0):
+        await shop.ask("customer.tag", email_hash=shop.hash(), tag=f" t{n} ")
+    assert len((await shop.customer())["tags"]) == MAX_TAGS
+    status, _, params = await shop.refused("customer.tag", email_hash=shop.hash(), tag="one more")
+    assert (status, list(params)) == (400, ["tag"])
+    await shop.ask("customer.untag", email_hash=shop.hash(), tag="t0")
+    await shop.ask("customer.untag", email_hash=shop.hash(), tag="never there")
+    assert await shop.told() == before, "tags are nobody's event"
+    assert (await shop.entries()).count("tag_added") == MAX_TAGS
+    await shop.process(order(2))
+    assert len((await shop.events())[-1].customer.tags) == MAX_TAGS - 1
+
+
+async def test_a_note_is_on_the_timeline_with_who_wrote_it(shop: Shop) -> None:
+    await shop.process(order(1))
+    await shop.ask("customer.note", email_hash=shop.hash(), text="called the bank")
+    notes = [entry["data"] for entry in await shop.timeline() if entry["type"] == "note_added"]
+    assert notes == [{"text": "called the bank", "actor": "test"}]
+
+
+# Erasure --------------------------------------------------------------------------------------------------------------
+
+
+async def known_and_erased(shop: Shop) -> list[Any]:
+    """Jane is linked to John, noted, tagged, blocked; then erased. Returns her facts."""
+    facts = [
+        *(order(n, marks=[ADDRESS], refunds=["10.00"], reason="Jane's cat") for n in (1, 2, 3)),
+        attempt(reason="customer_blocked", minute=5, marks=[mark("device", 1)]),
+    ]
+    await shop.process(*facts, *(order(n, JOHN, marks=[ADDRESS]) for n in (11, 12, 13)))
+    await shop.settle()
+    assert (await shop.customer(JOHN))["linked_accounts_count"] == 1
+    await shop.ask("customer.note", email_hash=shop.hash(), text="Jane called")
+    await shop.ask("customer.tag", email_hash=shop.hash(), tag="jane")
+    await shop.ask("customer.update", email_hash=shop.hash(), is_blocked=True, reason="Jane did it")
+    await shop.ask("customer.erase", email_hash=shop.hash(), reason="asked for it")
+    await shop.settle()
+    return facts
+
+
+async def test_erasure_leaves_the_numbers_and_nothing_personal(shop: Shop) -> None:
+    await known_and_erased(shop)
+    row = await shop.customer()
+    assert (row["email"], row["email_domain"], row["tags"], row["block_reason"]) == (None, None, [], None)
+    assert (row["total_orders"], row["total_refunds"], row["is_blocked"]) == (3, 3, True)
+    bodies = [
+        r["body"] for r in await shop.pool.fetch("SELECT body FROM scorer.events WHERE email_hash = $1", shop.hash())
+    ]
+    assert bodies
+    assert not [body for body in bodies if b"jane" in body.lower()]
+    assert {Event.model_validate_json(body).customer.email for body in bodies} == {None}
+    assert not [entry for entry in await shop.timeline() if "jane" in json.dumps(entry["data"]).lower()]
+    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.refunds WHERE reason <> ''") == 0
+
+
+async def test_erasure_unlinks_and_tells_the_others(shop: Shop) -> None:
+    await known_and_erased(shop)
+    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.fingerprints") == 1
+    assert [(await shop.customer(who))["linked_accounts_count"] for who in (JANE, JOHN)] == [0, 0]
+    (erased,) = [event for event in await shop.events() if event.type == "customer_erased"]
+    assert (erased.customer.email, erased.data.reason) == (None, "asked for it")
+
+
+async def test_old_facts_bring_nothing_back_and_a_new_order_brings_the_address(shop: Shop) -> None:
+    facts = await known_and_erased(shop)
+    await shop.process(*facts)
+    late = [
+        order(1, marks=[ADDRESS], refunds=["10.00", "1.00"], reason="Jane's dog", modified=0.5),
+        order(4, marks=[ADDRESS], at=8),
+        decline(minute=9, marks=[mark("device", 2)]),
+    ]
+    await shop.process(*late)
+    await shop.settle()
+    row = await shop.customer()
+    assert (row["email"], row["total_orders"], row["linked_accounts_count"]) == (None, 4, 0)
+    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.fingerprints") == 1
+    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.refunds WHERE reason <> ''") == 0
+    await shop.process(order(5, marks=[ADDRESS], at=-0.001))
+    await shop.settle()
+    row = await shop.customer()
+    assert (row["email"], row["email_domain"], row["linked_accounts_count"]) == (JANE, "example.com", 1)
+
+
+# How a store scores ---------------------------------------------------------------------------------------------------
+
+
+async def scoring(shop: Shop) -> tuple[int, Any]:
+    shown = await shop.ask("store.scoring_read")
+    return shown["version"], shown["settings"]
+
+
+async def test_a_new_setting_is_a_new_version_and_recomputes_the_store(shop: Shop) -> None:
+    await shop.process(*(order(n, refunds=["100.00"]) for n in (1, 2, 3)))
+    before = len(await shop.told())
+    patch = {"modules": {"returns": {"weight": 0.5}}, "segments": {"normal": 55}}
+    answer = await shop.ask("store.scoring", **patch)
+    assert answer["version"] == 2, "the first order made the first"
+    await shop.settle()
+    row = await shop.customer()
+    assert (row["trust_score"], row["segment"]) == (25, "risk")
+    assert await shop.pool.fetchrow("SELECT state, done, total FROM scorer.jobs") == ("done", 1, 1)
+    assert (await shop.told())[before:] == ["score_updated", "segment_changed"]
+    assert await shop.pool.fetchval("SELECT cause FROM scorer.score_history ORDER BY id DESC LIMIT 1") == "settings"
+    assert await shop.ask("store.scoring", **patch) == {"version": 2, "job_id": None}
+    back = await shop.ask("store.scoring", segments=None, modules=None)
+    version, settings = await scoring(shop)
+    assert (version, back["version"], settings["segments"]["normal"]) == (3, 3, 50)
+    assert json.loads(await shop.pool.fetchval("SELECT settings FROM scorer.scoring")) == {}
+    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.scoring_versions") == 2
+
+
+@pytest.mark.parametrize(
+    ("patch", "path"),
+    [
+        ({"modules": {"returns": {"wieght": 1.0}}}, "modules.returns.wieght"),
+        ({"modules": {"returns": {"weight": 9.0}}}, "modules.returns.weight"),
+        ({"modules": {"retuns": {}}}, "modules.retuns"),
+        ({"modules": {"returns": {"rate_tiers": [10.0, 40.0, 25.0]}}}, "modules.returns.rate_tiers"),
+        ({"segments": {"vip": 20}}, "segments"),
+        ({"min_orders": 0}, "min_orders"),
+        ({"currency": "euro"}, "currency"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+async def test_a_setting_that_cannot_be_is_refused_by_its_path(shop: Shop, patch: dict[str, Any], path: str) -> None:
+    status, _, params = await shop.refused("store.scoring", **patch)
+    assert (status, list(params)) == (400, [path])
+    assert (await scoring(shop))[0] == 0
+
+
+async def test_another_currency_counts_other_orders(shop: Shop) -> None:
+    await shop.process(order(1), order(2, currency="USD", total="70.00"))
+    assert (await shop.customer())["total_order_value"] == Decimal("100.00")
+    await shop.ask("store.scoring", currency="USD")
+    await shop.settle()
+    assert (await shop.customer())["total_order_value"] == Decimal("70.00")
+
+
+async def test_a_currency_of_a_batch_that_was_rolled_back_is_forgotten(shop: Shop) -> None:
+    one, other = shop.another_scorer(), shop.another_scorer()
+    broken = order(1, currency="USD", at=9)
+    with pytest.raises(asyncpg.DataError):
+        await one.process([broken.model_copy(update={"store_id": shop.store_id}), _impossible(shop)])
+    await shop.process(order(2), by=other)
+    await shop.process(order(3), by=one)
+    assert (await shop.customer())["total_order_value"] == Decimal("200.00")
+
+
+def _impossible(shop: Shop) -> Any:
+    """An order that Postgres does not take."""
+    return order(99, store_id=shop.store_id, status="a\0")
+
+
+async def test_batches_under_way_leave_nobody_scored_by_old_settings(shop: Shop) -> None:
+    scorers = [shop.another_scorer() for _ in range(3)]
+
+    async def facts(number: int) -> None:
+        for n in range(12):
+            who, first = f"p{number}-{n}@example.com", 1000 * number + 10 * n + 1
+            await shop.process(*(order(first + k, who, refunds=["100.00"]) for k in range(3)), by=scorers[number])
+
+    async def change() -> None:
+        for weight in (0.9, 0.7, 0.5, 0.25):
+            await shop.ask("store.scoring", modules={"returns": {"weight": weight}})
+            await sweep.do_jobs(shop.scorer, asyncio.Event())
+
+    await asyncio.gather(*(facts(number) for number in range(3)), change())
+    await shop.settle()
+    scores = await shop.pool.fetch("SELECT DISTINCT trust_score FROM scorer.customers")
+    assert [row["trust_score"] for row in scores] == [38], "-40 and -10, a quarter of each"
+
+
+# Jobs -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_that_waits_already_is_not_queued_again(shop: Shop) -> None:
+    first = await shop.ask("store.recompute")
+    assert await shop.ask("store.recompute") == first
+
+
+async def test_a_cancelled_job_does_nothing_more(shop: Shop) -> None:
+    await shop.process(order(1))
+    job_id = (await shop.ask("store.recompute"))["job_id"]
+    assert await shop.ask("job.cancel", job_id=job_id) == {"job_id": job_id}
+    await shop.settle()
+    assert await shop.pool.fetchrow("SELECT state, done FROM scorer.jobs") == ("cancelled", 0)
+    assert (await shop.refused("job.cancel", job_id=str(uuid7())))[:2] == (404, "trustlens_job_not_found")
+
+
+async def test_a_running_job_that_is_cancelled_stops_where_it_stands(shop: Shop) -> None:
+    await shop.process(*(order(n, f"p{n}@example.com") for n in range(1, 4)))
+    job_id = (await shop.ask("store.recompute"))["job_id"]
+    await began_and_died(shop, lease="-1 second")
+    await shop.ask("job.cancel", job_id=job_id)
+    await shop.settle()
+    assert await shop.pool.fetchrow("SELECT state, done FROM scorer.jobs") == ("cancelled", 1)
+
+
+async def test_a_crashed_job_is_taken_over_after_its_lease_where_it_stood(shop: Shop) -> None:
+    await shop.process(*(order(n, f"p{n}@example.com") for n in range(1, 4)))
+    await shop.ask("store.recompute")
+    await began_and_died(shop, lease="1 hour")
+    await shop.settle()
+    assert await shop.pool.fetchrow("SELECT state, done, total FROM scorer.jobs") == ("running", 1, 3)
+    await began_and_died(shop, lease="-1 second")
+    await shop.settle()
+    assert await shop.pool.fetchrow("SELECT state, done, total FROM scorer.jobs") == ("done", 3, 3)
+
+
+async def began_and_died(shop: Shop, *, lease: str) -> None:
+    """Somebody did the first customer, and has been seen no more; `lease` is from now on."""
+    await shop.pool.execute(
+        "UPDATE scorer.jobs SET state = 'running', done = 1, leased_until = now() + $1::text::interval,"
+        " position = (SELECT min(email_hash) FROM scorer.customers)",
+        lease,
+    )
+
+
+async def test_a_sweep_is_of_the_asking_store_alone(shop: Shop) -> None:
+    await shop.process(*(order(n, at=89) for n in (1, 2, 3)))
+    another = await open_shop(shop.pool, shop.vault)
+    another.clock.at = shop.clock.at = NOW + timedelta(days=1)
+    assert [await one.ask("store.sweep") for one in (another, shop)] == [{"due": 0}, {"due": 1}]
