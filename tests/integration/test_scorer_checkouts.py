@@ -3,6 +3,7 @@
 import asyncpg
 import pytest
 
+from shared.events import Fact
 from shared.secrets import Vault
 from support.facts import JANE, NOW, attempt, decline, order
 from support.scoring_shop import Shop, open_shop
@@ -67,7 +68,7 @@ async def test_a_freeze_is_told_once_and_costs_nobody_points(shop: Shop) -> None
 
 
 async def test_without_an_address_it_is_nobodys(shop: Shop) -> None:
-    facts = [attempt(None, reason="lockout"), decline(None)]
+    facts: list[Fact] = [attempt(None, reason="lockout"), decline(None)]
     await shop.process(*facts)
     for fact in facts:
         assert await shop.outcome(fact) == ("unchanged", "no e-mail: it is nobody's")

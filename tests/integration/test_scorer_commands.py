@@ -11,7 +11,7 @@ import pytest
 
 from scorer import sweep
 from scorer.commands import MAX_TAGS
-from shared.events import Event
+from shared.events import Event, Fact
 from shared.ids import uuid7
 from shared.secrets import Vault
 from support.facts import JANE, JOHN, NOW, attempt, decline, mark, order
@@ -103,9 +103,9 @@ async def test_a_note_is_on_the_timeline_with_who_wrote_it(shop: Shop) -> None:
 # Erasure --------------------------------------------------------------------------------------------------------------
 
 
-async def known_and_erased(shop: Shop) -> list[Any]:
+async def known_and_erased(shop: Shop) -> list[Fact]:
     """Jane is linked to John, noted, tagged, blocked; then erased. Returns her facts."""
-    facts = [
+    facts: list[Fact] = [
         *(order(n, marks=[ADDRESS], refunds=["10.00"], reason="Jane's cat") for n in (1, 2, 3)),
         attempt(reason="customer_blocked", minute=5, marks=[mark("device", 1)]),
     ]
@@ -146,7 +146,7 @@ async def test_erasure_unlinks_and_tells_the_others(shop: Shop) -> None:
 async def test_old_facts_bring_nothing_back_and_a_new_order_brings_the_address(shop: Shop) -> None:
     facts = await known_and_erased(shop)
     await shop.process(*facts)
-    late = [
+    late: list[Fact] = [
         order(1, marks=[ADDRESS], refunds=["10.00", "1.00"], reason="Jane's dog", modified=0.5),
         order(4, marks=[ADDRESS], at=8),
         decline(minute=9, marks=[mark("device", 2)]),
@@ -174,7 +174,7 @@ async def scoring(shop: Shop) -> tuple[int, Any]:
 async def test_a_new_setting_is_a_new_version_and_recomputes_the_store(shop: Shop) -> None:
     await shop.process(*(order(n, refunds=["100.00"]) for n in (1, 2, 3)))
     before = len(await shop.told())
-    patch = {"modules": {"returns": {"weight": 0.5}}, "segments": {"normal": 55}}
+    patch: dict[str, Any] = {"modules": {"returns": {"weight": 0.5}}, "segments": {"normal": 55}}
     answer = await shop.ask("store.scoring", **patch)
     assert answer["version"] == 2, "the first order made the first"
     await shop.settle()

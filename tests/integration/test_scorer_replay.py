@@ -9,12 +9,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from local_stack.stack import Stack
 from shared import db
 from shared.events import Fact
 from shared.secrets import Vault
 from support.facts import NOW, ago, attempt, decline, deleted, dispute, mark, order, product, refund
 from support.scoring_shop import Shop, open_shop
-from support.servers import Stack, copied_database
+from support.servers import copied_database
 
 
 def year(seed: int) -> list[Fact]:

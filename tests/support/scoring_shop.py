@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,8 @@ from shared.ids import uuid7
 from shared.outbox import Outbox
 from shared.secrets import Vault
 from support.facts import JANE, NOW
+
+Process = Callable[[Sequence[Fact | Automation]], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -138,14 +140,16 @@ class Shop:
         return count
 
 
-async def _insisting(process: Any, batch: Sequence[Fact | Automation]) -> None:
+async def _insisting(process: Process, batch: Sequence[Fact | Automation]) -> None:
     while True:
         try:
-            return await process(batch)
+            await process(batch)
         except Exception as error:
             if not is_transient(error):
                 raise
             await asyncio.sleep(0)
+        else:
+            return
 
 
 async def open_shop(pool: asyncpg.Pool, vault: Vault) -> Shop:

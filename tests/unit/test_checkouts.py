@@ -7,6 +7,7 @@ import pytest
 from scorer import checkouts
 from scorer.checkouts import Checkout, is_let_through, told
 from scorer.features import Features
+from shared.events import CheckoutAttemptFact, DeclineFact
 from support.facts import JANE, NOW, attempt, decline
 
 HASH = "a" * 64
@@ -28,7 +29,12 @@ def test_other_refusals_and_declines_are_no_blocked_checkout() -> None:
 
 
 def test_only_an_allowed_attempt_is_let_through() -> None:
-    facts = [attempt(), attempt(reason="customer_blocked", denied=False), attempt(reason="freeze"), decline()]
+    facts: list[CheckoutAttemptFact | DeclineFact] = [
+        attempt(),
+        attempt(reason="customer_blocked", denied=False),
+        attempt(reason="freeze"),
+        decline(),
+    ]
     assert [is_let_through(Checkout(fact, HASH)) for fact in facts] == [True, True, False, False]
 
 

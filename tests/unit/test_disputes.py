@@ -79,7 +79,7 @@ def test_a_payment_finds_the_order_unless_the_dispute_names_one() -> None:
 
 
 def test_only_lost_disputes_explain_refunds() -> None:
-    cases = [case(dispute(7, status, amount=amount)) for status, amount in [("lost", "40"), ("won", "50")]]
+    cases = [case(dispute(7, "lost", amount="40")), case(dispute(7, "won", amount="50"))]
     assert lost_amounts(cases) == [Decimal(40)]
 
 
