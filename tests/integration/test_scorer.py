@@ -47,7 +47,7 @@ async def test_the_same_batch_twice_ends_the_same(shop: Shop) -> None:
 
 async def test_events_are_numbered_without_gaps_and_end_with_the_stored_score(shop: Shop) -> None:
     for n in range(1, 6):
-        await shop.process(order(n, refunds=["100.00"]))
+        await shop.process(order(n, refunds=["40.00"], at=20 - n))
     events, row = await shop.events(), await shop.customer()
     assert [event.sequence for event in events] == list(range(1, row["sequence"] + 1))
     last = next(event for event in reversed(events) if event.type == "score_updated")
