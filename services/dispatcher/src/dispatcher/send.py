@@ -120,11 +120,16 @@ class Sender:
                 asking = self._session.request(method, URL(url), data=body, headers=headers, allow_redirects=False)
                 async with asking as response:
                     trail.phase, trail.status_code = "body", response.status
-                    trail.retry_after = response.headers.get("Retry-After", "")[:RETRY_AFTER_KEPT] or None
+                    trail.retry_after = _retry_after(response)
                     return await _read(response, trail)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if not trail.found_dead():
                     raise
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> str | None:
+    told = response.headers.get("Retry-After")
+    return told[:RETRY_AFTER_KEPT] if told and told.isascii() else None
 
 
 async def _read(response: aiohttp.ClientResponse, trail: _Trail) -> None:
@@ -299,27 +304,46 @@ async def _connected(address: abc.ResolveResult) -> socket.socket:
     return opened
 
 
+_BLANK_LINE = b"\r\n\r\n"
+
+
 class _Wire(ResponseHandler):
     """A connection that knows who listens to it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self.trail = _Trail()
+        self._body: StreamReader | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Bytes that come while nobody waits would be taken for the next request's answer: they end it."""
+        """Bytes that come while nobody waits would be taken for the next request's answer: they end it.
+
+        An answer's head is parsed apart: what is wrong behind it, as a body where none may be, then cannot take the
+        status away.
+        """
         if self.trail.over:
             self.abort()
             return
         self.trail.heard = True
-        super().data_received(data)
+        head, blank, rest = data.partition(_BLANK_LINE) if self.trail.phase != "body" else (data, b"", b"")
+        super().data_received(head + blank)
+        if rest:
+            super().data_received(rest)
+        self._break_body()
 
     async def read(self) -> tuple[RawResponseMessage, StreamReader]:
         answer = await super().read()
         self.trail.interim += answer[0].code < 200
         if self.trail.interim > INTERIM_ANSWERS:
             raise _TooManyInterimError
+        self._body = answer[1]
+        self._break_body()
         return answer
+
+    def _break_body(self) -> None:
+        """The library tells nobody of a chunk that makes no sense: who reads the body would wait to the deadline."""
+        if self._body is not None and not self._body.is_eof() and self.exception() is not None:
+            self._body.set_exception(aiohttp.ClientPayloadError())
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -438,9 +462,9 @@ def system_words(error: Exception) -> str:
             return text
         case OSError(errno=int(number)):
             return os.strerror(number)
-        case ConnectionResetError():
-            return os.strerror(errno.ECONNRESET)
-        case OSError():
+        case OSError() if any(isinstance(cause, ConnectionError) for cause in _causes(error)):
+            return os.strerror(errno.ECONNRESET)  # the event loops' own errors have no number
+        case OSError(args=(str(text),)) if text.startswith("Multiple exceptions"):
             return "each of its addresses fails in its own way"
         case _:
             return type(error).__name__
