@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from shared.events import Event
+from shared.events import Event, Snapshot
 
 MAX_DEPTH = 5
 MAX_LEAVES = 50
@@ -246,9 +246,14 @@ def fields_named(condition: Condition | None) -> frozenset[str]:
             return frozenset[str]().union(*(fields_named(part) for part in _parts(condition)))
 
 
+def customer_fields(customer: Snapshot) -> dict[str, Value | None]:
+    """Those that say how a customer is, whatever happened."""
+    return {name: getattr(customer, name) for name in _CUSTOMER}
+
+
 def fields_of(event: Event) -> Fields:
     """Every condition field that an event has a value for (names of the rule language)."""
-    fields: dict[str, Value | None] = {name: getattr(event.customer, name) for name in _CUSTOMER}
+    fields = customer_fields(event.customer)
     if order := event.data.order:
         fields |= {f"order.{name}": getattr(order, name) for name in _ORDER}
     if change := event.data.change:

@@ -1,5 +1,6 @@
 """Secrets at rest: Fernet tokens under one or more keys, the first of which encrypts."""
 
+import base64
 import secrets as random
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -37,3 +38,8 @@ class Vault:
 def generate(prefix: str = "") -> str:
     """A new secret of 32 random bytes, URL-safe, with a prefix that tells people what it is."""
     return prefix + random.token_urlsafe(32)
+
+
+def generate_standard() -> str:
+    """A new secret of 32 random bytes, as Standard Webhooks libraries read them."""
+    return "whsec_" + base64.b64encode(random.token_bytes(32)).decode()

@@ -1,8 +1,11 @@
 """`python -m dispatcher`"""
 
 import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from dispatcher import replay, store
 from dispatcher.attempt import Attempts
 from dispatcher.commands import EndpointCommands
 from dispatcher.directory import Directory
@@ -14,9 +17,12 @@ from dispatcher.traffic import Traffic
 from dispatcher.worker import Worker, parse_automation, parse_event
 from shared.commands import Commands, parse_asked
 from shared.db import Partitions
+from shared.jobs import Jobs
 from shared.service import Service, every, health_app, main, running
 
 HOUR = 3600.0
+BURSTS_KEPT = timedelta(days=1)
+"""Longer than any window."""
 TABLES = ("dispatcher.deliveries", "dispatcher.attempts", "dispatcher.bodies")
 """In the order of their dropping: no delivery is ever left without its body."""
 DRAIN_SHARE = 0.7
@@ -26,15 +32,23 @@ DRAIN_SHARE = 0.7
 async def run(settings: DispatcherSettings, stop: asyncio.Event) -> None:
     """The service, until `stop` is set and everything begun is finished."""
     async with open_session(settings.reach) as session, running("dispatcher", "dispatcher", settings, stop) as service:
-        recorder = Recorder(service.pool)
+        recorder = Recorder(service.pool, settings.rules)
         service.plumbing("recorder", recorder.run())
-        attempts = Attempts(sender=Sender(session), recorder=recorder, delays=settings.retry_delays)
+        attempts = Attempts(sender=Sender(session), recorder=recorder)
         partitions = Partitions(*TABLES)
         service.work("deliveries", _deliver(service, settings, attempts, recorder, partitions))
         keep = dict.fromkeys(TABLES, settings.delivery_days)
-        service.work("upkeep", every(HOUR, partial(service.upkeep, partitions, keep), stop))
+        service.work("upkeep", every(HOUR, partial(_upkeep, service, partitions, keep), stop))
+        jobs = Jobs(service.pool, service.outbox, "dispatcher", {"replay": replay.page})
+        service.work("jobs", every(settings.jobs_interval, partial(jobs.run_queued, stop), stop))
         await service.listen(health_app(service))
         await service.until_stopped()
+
+
+async def _upkeep(service: Service, partitions: Partitions, keep: Mapping[str, int]) -> None:
+    await service.upkeep(partitions, keep)
+    async with service.pool.acquire() as connection:
+        await store.forget_bursts(connection, datetime.now(UTC) - BURSTS_KEPT)
 
 
 async def _deliver(
@@ -44,8 +58,10 @@ async def _deliver(
     pool, stop = service.pool, service.stop
     directory = Directory(service.vault)
     traffic = Traffic(
+        pool=pool,
         attempts=attempts,
         recorder=recorder,
+        rules=settings.rules,
         cap=settings.in_flight,
         lease=settings.lease,
         expire_after=settings.expire_after,
@@ -57,8 +73,17 @@ async def _deliver(
         partitions=partitions,
         delays=settings.retry_delays,
         lease=settings.lease,
+        burst_window=timedelta(seconds=settings.burst_window),
     )
-    due = Due(pool=pool, directory=directory, traffic=traffic, lease=settings.lease, poll_seconds=settings.poll_seconds)
+    due = Due(
+        pool=pool,
+        directory=directory,
+        traffic=traffic,
+        recorder=recorder,
+        lease=settings.lease,
+        park_for=settings.rules.park_for,
+        poll_seconds=settings.poll_seconds,
+    )
     owner = _owner(service, settings, attempts, partitions)
     async with asyncio.TaskGroup() as group:
         for consuming in (
@@ -68,7 +93,7 @@ async def _deliver(
         ):
             group.create_task(consuming, name="consumer")
         group.create_task(due.run(stop), name="due")
-    await traffic.finish(pool, within=settings.drain_seconds * DRAIN_SHARE)
+    await traffic.finish(within=settings.drain_seconds * DRAIN_SHARE)
     await owner.finished()
 
 
@@ -80,6 +105,7 @@ def _owner(service: Service, settings: DispatcherSettings, attempts: Attempts, p
         attempts=attempts,
         partitions=partitions,
         lease=settings.lease,
+        overlap=timedelta(hours=settings.overlap_hours),
     )
     return Commands(
         outbox=service.outbox,

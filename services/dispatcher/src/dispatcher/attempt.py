@@ -1,25 +1,25 @@
-"""One attempt: signed, sent, judged, recorded, told in one line."""
+"""One attempt: signed, sent, told in one line. What it means for the delivery is decided when it is recorded."""
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
 
-from dispatcher import deliveries
-from dispatcher.classify import Answer, classify
+from dispatcher.classify import Answer
 from dispatcher.deliveries import Delivery, Step
 from dispatcher.destinations import webhook
 from dispatcher.endpoints import Target
 from dispatcher.metrics import ATTEMPT_SECONDS, ATTEMPTS
-from dispatcher.recorder import Recorder
+from dispatcher.recorder import Record, Recorder
 from dispatcher.send import Sender
-from dispatcher.store import Record
 
 log = structlog.get_logger()
+
+NO_SECRET = Answer(duration_ms=0, phase="connect", error="not sent: no key here opens its signing secret")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Job:
     lease: UUID
     lease_ends: float
     """By time.monotonic(), reckoned from before the lease was asked for: never later than the database's end."""
+    probe: bool = False
+    """Sent though its endpoint is down: to see whether it still is."""
 
     def lease_left(self) -> float:
         return self.lease_ends - time.monotonic()
@@ -39,61 +41,67 @@ class Job:
 
 class Attempts:
     def __init__(
-        self,
-        *,
-        sender: Sender,
-        recorder: Recorder,
-        delays: Sequence[float],
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        self, *, sender: Sender, recorder: Recorder, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self._sender = sender
         self._recorder = recorder
-        self._delays = delays
         self._clock = clock
 
-    async def send(self, job: Job, target: Target) -> tuple[Answer, Record]:
+    async def send(self, job: Job, target: Target) -> Record:
         """Make the attempt; what it came to, not yet recorded."""
-        now = self._clock()
-        answer = await self._answer(job, target, now)
-        step = deliveries.after(
+        at = self._clock()
+        answer = await self._answer(job, target, at)
+        jitter = random.random()  # noqa: S311  # spreads retries, guards nothing
+        return Record(
             job.delivery,
-            classify(answer),
-            delays=self._delays,
-            jitter=random.random(),  # noqa: S311  # spreads retries, guards nothing
+            job.lease,
+            at,
+            answer=answer,
+            permanent=target.permanent_codes,
+            jitter=jitter,
+            probe=job.probe,
         )
-        _tell(job.delivery, answer, step)
-        return answer, Record(job.delivery, job.lease, step, now, answer)
 
     async def _answer(self, job: Job, target: Target, now: datetime) -> Answer:
-        if target.secret is None:
-            return Answer(duration_ms=0, phase="connect", error="not sent: no key here opens its signing secret")
-        headers = webhook.headers(job.delivery, secret=target.secret, body=job.body, custom=target.headers, now=now)
+        secret, next_secret = target.secrets(now)
+        if secret is None:
+            return NO_SECRET
+        headers = webhook.headers(job.delivery, target, secret=secret, next_secret=next_secret, body=job.body, now=now)
         return await self._sender.send(target.url, headers=headers, body=job.body, timeout=target.timeout)
 
-    async def record(self, record: Record) -> None:
-        if not await self._recorder.record(record):
-            log.warning("delivery.lease_lost", delivery=str(record.delivery.id))
+    async def record(self, record: Record) -> Step | None:
+        """Once it is stored: the delivery's next state; None: its lease was lost, so that another's result counts."""
+        step = await self._recorder.record(record)
+        _tell(record, step)
+        return step
 
-    def suppression(self, job: Job, step: Step) -> Record:
+    def unsent(self, job: Job, step: Step) -> Record:
         """The record of a delivery that is not sent."""
-        delivery = job.delivery
-        log.info("delivery.suppressed", delivery=str(delivery.id), endpoint=str(delivery.target_id), why=step.reason)
-        return Record(delivery, job.lease, step, self._clock(), None)
+        return Record(job.delivery, job.lease, self._clock(), step=step)
 
 
-def _tell(delivery: Delivery, answer: Answer, step: Step) -> None:
-    ATTEMPTS.labels(step.status).inc()
+def _tell(record: Record, step: Step | None) -> None:
+    delivery, answer = record.delivery, record.answer
+    told = {
+        "delivery": str(delivery.id),
+        "endpoint": str(delivery.target_id),
+        "event_type": delivery.event,
+        "customer": delivery.email_hash[:12],
+    }
+    if answer is None:
+        if step:
+            log.info("delivery.not_sent", **told, next=step.status, why=step.reason)
+        return
+    status = step.status if step else "lease_lost"
+    ATTEMPTS.labels(status).inc()
     ATTEMPT_SECONDS.observe(answer.duration_ms / 1000)
-    write = log.info if step.status == "delivered" else log.warning
+    write = log.info if status == "delivered" else log.warning
     write(
         "delivery.attempt",
-        delivery=str(delivery.id),
-        endpoint=str(delivery.target_id),
-        event_type=delivery.event,
-        customer=delivery.email_hash[:12],
+        **told,
         status=answer.status_code or answer.phase,
-        attempt=f"{delivery.attempts + 1}/{delivery.max_attempts}",
+        attempt=f"{delivery.attempts + 1}/{delivery.max_attempts + bool(step and step.uncounted)}",
         ms=answer.duration_ms,
-        next=f"{step.wait.total_seconds():.0f} s" if step.wait else step.status,
+        next=f"{step.wait.total_seconds():.0f} s" if step and step.wait and status == "retrying" else status,
         why=answer.complaint,
     )

@@ -3,33 +3,55 @@
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
-from dispatcher import store
+from dispatcher import replay, store
 from dispatcher.attempt import Attempts, Job
 from dispatcher.classify import Answer
 from dispatcher.deliveries import Delivery
-from dispatcher.destinations import webhook
+from dispatcher.destinations import slack, webhook
 from dispatcher.endpoints import Endpoint, NewEndpoint, endpoint_json
-from dispatcher.fanout import shape_of
-from shared.commands import BackgroundHandler, Command, Handler, RefusedError, parse
+from dispatcher.fanout import SHAPE_SLACK, shape_of
+from dispatcher.replay import Replay
+from shared import jobs
+from shared.commands import BackgroundHandler, Command, Handler, RefusedError, invalid, parse
 from shared.db import Partitions, Pool, is_transient
 from shared.ids import derived, time_of, uuid7
 from shared.outbox import Transaction
-from shared.secrets import Vault, generate
-from shared.targets import SHORT_SECRET, Reach
+from shared.secrets import Vault, generate, generate_standard
+from shared.signing import is_standard_secret
+from shared.targets import MASK, SHORT_SECRET, Reach
 
 log = structlog.get_logger()
 
 
-class _Named(BaseModel):
+class _Asked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+class _Named(_Asked):
     id: UUID
+
+
+class _Change(_Named):
+    """`webhook.update`: the fields to change, as NewEndpoint has them."""
+
+    fields: dict[str, Any]
+
+
+class _Rotation(_Named):
+    """`webhook.rotate`: a secret of one's own, or none to have one made; overlap in seconds."""
+
+    secret: StrictStr | None = Field(default=None, min_length=1, max_length=1024)
+    overlap: Annotated[int, Field(ge=0, le=30 * 86400)] | None = None
+
+
+class _OfJob(_Asked):
+    job_id: UUID
 
 
 class EndpointCommands:
@@ -44,6 +66,7 @@ class EndpointCommands:
         attempts: Attempts,
         partitions: Partitions,
         lease: timedelta,
+        overlap: timedelta,
     ) -> None:
         self._pool = pool
         self._vault = vault
@@ -51,17 +74,29 @@ class EndpointCommands:
         self._attempts = attempts
         self._partitions = partitions
         self._lease = lease
+        self._overlap = overlap
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {"webhook.create": self.create}
+        return {
+            "webhook.create": self.create,
+            "webhook.update": self.update,
+            "webhook.delete": self.delete,
+            "webhook.rotate": self.rotate,
+            "webhook.end_overlap": self.end_overlap,
+            "delivery.retry": self.retry,
+            "deliveries.replay": self.replay,
+            "job.cancel": self.cancel,
+        }
 
     def background(self) -> Mapping[str, BackgroundHandler]:
         return {"webhook.test": self.test}
 
+    # Endpoints --------------------------------------------------------------------------------------------------------
+
     async def create(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         """A new endpoint. A generated secret is in this answer and in no other."""
         new: NewEndpoint = parse(NewEndpoint, command.data, context=self._reach)
-        secret = new.secret or generate()
+        secret = new.secret or _generate(standard=new.standard_webhooks)
         endpoint = await store.insert_endpoint(
             transaction.connection,
             self._vault,
@@ -71,12 +106,56 @@ class EndpointCommands:
             secret=secret,
         )
         await store.bump_revision(transaction.connection, [command.store_id])
-        shown = endpoint_json(endpoint)
-        if not new.secret:
-            return shown | {"secret": secret}
-        if len(new.secret) < SHORT_SECRET:
-            return shown | {"warnings": [f"secret: shorter than {SHORT_SECRET} characters, it can be guessed"]}
-        return shown
+        return endpoint_json(endpoint) | _secret_shown(given=new.secret, secret=secret)
+
+    async def update(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        """The endpoint with these fields changed. The secret is not one of them: it is rotated."""
+        asked: _Change = parse(_Change, command.data)
+        endpoint = await self._locked(transaction, command, asked.id)
+        changed = parse(NewEndpoint, changed_fields(endpoint, asked.fields), context=self._reach)
+        if changed.standard_webhooks and not is_standard_secret(endpoint.target.secret or ""):
+            raise invalid({"standard_webhooks": "its secret is not a whsec_ one: rotate it to one first"})
+        new = await store.replace_endpoint(
+            transaction.connection, self._vault, asked.id, changed, keep_headers="headers" not in asked.fields
+        )
+        await store.bump_revision(transaction.connection, [command.store_id])
+        return endpoint_json(new)
+
+    async def delete(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        endpoint_id = parse(_Named, command.data).id
+        if not await store.delete_endpoint(transaction.connection, command.store_id, endpoint_id):
+            raise _no_webhook()
+        await store.bump_revision(transaction.connection, [command.store_id])
+        return {"id": str(endpoint_id)}
+
+    async def rotate(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        """A next secret that signs beside the old one until the overlap ends; generated ones are shown here only."""
+        asked: _Rotation = parse(_Rotation, command.data)
+        endpoint = await self._locked(transaction, command, asked.id)
+        standard = endpoint.target.standard_webhooks
+        secret = asked.secret or _generate(standard=standard)
+        if standard and not is_standard_secret(secret):
+            raise invalid({"secret": "must be whsec_ and 24 to 64 bytes in base64, as Standard Webhooks has it"})
+        overlap = self._overlap if asked.overlap is None else timedelta(seconds=asked.overlap)
+        new = await store.rotate_secret(transaction.connection, self._vault, asked.id, secret=secret, overlap=overlap)
+        await store.bump_revision(transaction.connection, [command.store_id])
+        return endpoint_json(new) | _secret_shown(given=asked.secret, secret=secret)
+
+    async def end_overlap(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        """The new secret alone signs from now on."""
+        endpoint_id = parse(_Named, command.data).id
+        await self._locked(transaction, command, endpoint_id)
+        new = await store.end_overlap(transaction.connection, self._vault, endpoint_id)
+        await store.bump_revision(transaction.connection, [command.store_id])
+        return endpoint_json(new)
+
+    async def _locked(self, transaction: Transaction, command: Command, endpoint_id: UUID) -> Endpoint:
+        found = await store.lock_endpoint(transaction.connection, self._vault, command.store_id, endpoint_id)
+        if found is None:
+            raise _no_webhook()
+        return found
+
+    # Test deliveries --------------------------------------------------------------------------------------------------
 
     async def test(self, command: Command) -> dict[str, Any]:
         """Send the sample to one endpoint now, whatever it subscribed to; what it answered."""
@@ -92,13 +171,13 @@ class EndpointCommands:
         endpoint_id = parse(_Named, command.data).id
         endpoint = await store.endpoint(self._pool, self._vault, command.store_id, endpoint_id)
         if endpoint is None:
-            raise RefusedError(404, "trustlens_webhook_not_found", "There is no such webhook.")
+            raise _no_webhook()
         job = await self._insert_trial(command, endpoint)
         if job is None:
             raise RefusedError(409, "trustlens_test_already_sent", "This test was sent before.")
-        answer, record = await self._attempts.send(job, endpoint.target)
+        record = await self._attempts.send(job, endpoint.target)
         await self._attempts.record(record)
-        return _test_json(job.delivery, answer)
+        return _test_json(job.delivery, record.answer or _NO_ANSWER)
 
     async def _insert_trial(self, command: Command, endpoint: Endpoint) -> Job | None:
         """The delivery as a row, leased by us: should we die, it is sent like any other. None: it is there already."""
@@ -108,12 +187,73 @@ class EndpointCommands:
         lease, lease_ends = uuid7(), time.monotonic() + self._lease.total_seconds()
         async with self._pool.acquire() as connection, connection.transaction():
             site = (await store.sites(connection, [command.store_id]))[command.store_id]
-            body = webhook.render(webhook.Trial(asked_at), site, include_email=endpoint.include_email)
+            renderer = slack if delivery.shape == SHAPE_SLACK else webhook
+            body = renderer.render(webhook.Trial(asked_at), site, include_email=endpoint.include_email)
             await store.insert_bodies(connection, [store.body_of(delivery, body)])
             inserted = await store.insert_deliveries(
-                connection, [delivery], lease=lease, leased=[delivery.id], lease_for=self._lease
+                connection, [(delivery, None)], lease=lease, leased=[delivery.id], lease_for=self._lease
             )
         return Job(delivery, endpoint.target, body, lease, lease_ends) if inserted else None
+
+    # Recovery ---------------------------------------------------------------------------------------------------------
+
+    async def retry(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        """Make one delivery once more, now, under its own id."""
+        delivery_id = parse(_Named, command.data).id
+        outcome = await store.ask_again(transaction.connection, command.store_id, delivery_id)
+        if outcome is None:
+            raise RefusedError(404, "trustlens_delivery_not_found", "There is no such delivery.")
+        if not outcome:
+            raise RefusedError(409, "trustlens_delivery_under_way", "This delivery is under way, or was erased.")
+        return {"id": str(delivery_id)}
+
+    async def replay(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        """Make many deliveries once more: a job, or with `dry_run` only their number."""
+        asked: Replay = parse(Replay, command.data)
+        count = await replay.count(transaction.connection, command.store_id, asked)
+        if asked.dry_run:
+            return {"job_id": None, "count": count}
+        job = jobs.Job(uuid7(), command.store_id, "replay", params=asked.model_dump(mode="json", by_alias=True))
+        await jobs.queue(transaction.connection, "dispatcher", job, total=count)
+        return {"job_id": str(job.id), "count": count}
+
+    async def cancel(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        job_id = parse(_OfJob, command.data).job_id
+        if not await jobs.cancel(transaction.connection, "dispatcher", command.store_id, job_id):
+            raise RefusedError(404, "trustlens_job_not_found", "There is no such job.")
+        return {"job_id": str(job_id)}
+
+
+def changed_fields(endpoint: Endpoint, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The endpoint as `POST /webhooks` would have been given it, with the new fields. Masked headers stay."""
+    shown = endpoint_json(endpoint)
+    kept = {name: shown[name] for name in NewEndpoint.model_fields if name in shown and name != "headers"}
+    changed = kept | dict(fields)
+    if "secret" in fields:
+        raise invalid({"secret": "is changed by rotate-secret"})
+    if isinstance(headers := fields.get("headers"), Mapping):
+        stored = endpoint.target.headers
+        changed["headers"] = {n: stored[n] if v == MASK and n in stored else v for n, v in headers.items()}
+    if changed.get("enabled") is True:
+        changed["disabled_reason"] = None
+    return changed
+
+
+def _generate(*, standard: bool) -> str:
+    return generate_standard() if standard else generate()
+
+
+def _secret_shown(*, given: str | None, secret: str) -> dict[str, Any]:
+    """A generated secret, this once; a given one never, but a warning where it is short."""
+    if given is None:
+        return {"secret": secret}
+    if len(given) < SHORT_SECRET:
+        return {"warnings": [f"secret: shorter than {SHORT_SECRET} characters, it can be guessed"]}
+    return {}
+
+
+def _no_webhook() -> RefusedError:
+    return RefusedError(404, "trustlens_webhook_not_found", "There is no such webhook.")
 
 
 def _trial_delivery(command: Command, endpoint: Endpoint, asked_at: datetime) -> Delivery:
@@ -132,6 +272,9 @@ def _trial_delivery(command: Command, endpoint: Endpoint, asked_at: datetime) ->
         mode="fire_and_log",
         max_attempts=1,
     )
+
+
+_NO_ANSWER = Answer(duration_ms=0, phase="connect", error="not sent")
 
 
 def _test_json(delivery: Delivery, answer: Answer) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A delivery's states, and what moves it from one to the next.
 
-pending → delivered | failed (fire and log) | retrying → … → delivered | exhausted, and suppressed where it is not
-sent at all. Nothing here knows of leases: they only decide who may make the next move.
+pending → delivered | failed (fire and log) | retrying → … → delivered | exhausted. A promised one waits as parked
+while its endpoint is down. suppressed: not sent at all, and why; cancelled: somebody did not want it any more.
+Nothing here knows of leases: they only decide who may make the next move. docs/delivery.md has the drawing.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,12 @@ from typing import Literal, assert_never
 from uuid import UUID
 
 from dispatcher import schedule
+from dispatcher.breaker import HEALTHY, Breaker
 from dispatcher.classify import Delivered, GiveUp, Retry, Verdict
 from dispatcher.endpoints import Mode, Target
 
 Status = Literal["pending", "delivered", "failed", "retrying", "exhausted", "suppressed", "parked", "cancelled"]
+UNFINISHED: frozenset[Status] = frozenset({"pending", "retrying", "parked"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,22 @@ class Delivery:
     sequence: int
     mode: Mode
     max_attempts: int
+    """Grows by one with each attempt that is not counted: made while the endpoint was down, or asked for."""
     attempts: int = 0
+    asked: bool = False
+    """Somebody wants it made once more: no age and no outage keeps it back."""
+    parked_until: datetime | None = None
+    """Since its endpoint was found down: from then on it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the installation promises."""
+
+    delays: Sequence[float] = (60, 120, 240)
+    """Seconds before each retry."""
+    park_for: timedelta = timedelta(hours=72)
+    """How long an outage may last before what waits for its end is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +67,16 @@ class Step:
     status: Status
     reason: str | None = None
     wait: timedelta | None = None
-    """Until the next attempt; None: there will be none."""
+    """Until the next move; None: there will be none."""
     disables: bool = False
     """Whether its endpoint, too, is at its end."""
+    uncounted: bool = False
+    """The attempt was made while the endpoint was down: it spends none of those that were promised."""
 
 
 NO_TARGET = Step("suppressed", "no_target")
+DISABLED = Step("suppressed", "disabled")
+DUPLICATE = Step("suppressed", "duplicate")
 
 
 def max_attempts(mode: Mode, delays: Sequence[float]) -> int:
@@ -67,24 +89,45 @@ def suppressed(delivery: Delivery, target: Target | None, *, now: datetime, expi
     if target is None:
         return NO_TARGET
     if not target.enabled:
-        return Step("suppressed", "disabled")
-    if delivery.mode == "fire_and_log" and delivery.recorded_at + expire_after < now:
+        return DISABLED
+    if delivery.mode == "fire_and_log" and not delivery.asked and delivery.recorded_at + expire_after < now:
         return Step("suppressed", "expired")
     return None
 
 
-def after(delivery: Delivery, verdict: Verdict, *, delays: Sequence[float], jitter: float) -> Step:
-    """The state after one more attempt."""
+def parked(delivery: Delivery, *, now: datetime, rules: Rules, uncounted: bool = False) -> Step:
+    """Waiting for its endpoint to come back; given up where it has waited long enough."""
+    until = delivery.parked_until or now + rules.park_for
+    if until <= now:
+        return Step("exhausted", "expired", uncounted=uncounted)
+    return Step("parked", "the endpoint is down", wait=until - now, uncounted=uncounted)
+
+
+def after(
+    delivery: Delivery,
+    verdict: Verdict,
+    *,
+    rules: Rules,
+    jitter: float,
+    now: datetime,
+    before: Breaker = HEALTHY,
+    breaker: Breaker = HEALTHY,
+) -> Step:
+    """The state after one more attempt, with its target's breaker before and after it."""
     match verdict:
         case Delivered():
             return Step("delivered")
-        case GiveUp(reason):
-            disables = delivery.mode == "retry" and delivery.endpoint_id is not None
+        case GiveUp(reason, gone):
+            disables = gone and delivery.mode == "retry" and delivery.endpoint_id is not None
             return Step(_undelivered(delivery), reason, disables=disables)
         case Retry():
-            attempt = delivery.attempts + 1
-            wait = schedule.wait(attempt, max_attempts=delivery.max_attempts, delays=delays, jitter=jitter)
-            return Step("retrying", wait=wait) if wait is not None else Step(_undelivered(delivery))
+            if delivery.mode == "fire_and_log":
+                return Step("failed")
+            if breaker.is_open and (before.is_open or delivery.max_attempts - delivery.attempts > 1):
+                return parked(delivery, now=now, rules=rules, uncounted=before.is_open)
+            left = delivery.max_attempts - delivery.attempts - 1
+            wait = schedule.wait(left, delays=rules.delays, jitter=jitter, floor=verdict.floor)
+            return Step("retrying", wait=wait) if wait is not None else Step("exhausted")
         case _:
             assert_never(verdict)
 

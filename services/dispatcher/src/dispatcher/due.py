@@ -3,15 +3,18 @@
 import asyncio
 import time
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
 
+from dispatcher import breaker as breakers
 from dispatcher import store
 from dispatcher.attempt import Job
+from dispatcher.breaker import HEALTHY, Breaker
 from dispatcher.deliveries import Delivery
 from dispatcher.directory import Directory
+from dispatcher.recorder import Recorder
 from dispatcher.traffic import Traffic
 from shared.db import Connection, Pool, is_transient
 from shared.ids import uuid7
@@ -24,8 +27,18 @@ IDLE = 4
 
 class Due:
     def __init__(
-        self, *, pool: Pool, directory: Directory, traffic: Traffic, lease: timedelta, poll_seconds: float
+        self,
+        *,
+        pool: Pool,
+        directory: Directory,
+        traffic: Traffic,
+        recorder: Recorder,
+        lease: timedelta,
+        park_for: timedelta,
+        poll_seconds: float,
     ) -> None:
+        self._recorder = recorder
+        self._park_for = park_for
         self._pool = pool
         self._directory = directory
         self._traffic = traffic
@@ -66,11 +79,11 @@ class Due:
         jobs: list[Job] = []
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                rooms = await self._rooms(connection, targets)
-                claimed = await store.claim(connection, rooms, lease=lease, lease_for=self._lease) if rooms else []
+                rooms, outages = await self._rooms(connection, targets)
+                claimed, probes = await self._claim(connection, rooms, outages, lease)
                 placed = [d for d in claimed if self._traffic.take(d.target_id)]
                 await self._let_go(connection, claimed, placed, lease)
-                loaded = await self._jobs(connection, placed, lease, lease_ends) if placed else []
+                loaded = await self._jobs(connection, placed, probes, lease, lease_ends) if placed else []
             jobs = loaded
         finally:
             if not jobs:
@@ -80,9 +93,46 @@ class Due:
         self._traffic.start(jobs)
         return len(jobs)
 
-    async def _rooms(self, connection: Connection, targets: Collection[UUID] | None) -> dict[UUID, int]:
+    async def _rooms(
+        self, connection: Connection, targets: Collection[UUID] | None
+    ) -> tuple[dict[UUID, int], dict[UUID, Breaker]]:
+        """The targets that may be called now, with their room; and the breakers of those in trouble."""
         looked_at = await store.unfinished_targets(connection) if targets is None else targets
-        return {target: room for target in looked_at if (room := self._traffic.free(target)) > 0}
+        outages = await store.breakers(connection, looked_at)
+        self._recorder.see({target: outages.get(target, HEALTHY) for target in looked_at})
+        now = datetime.now(UTC)
+        rooms = {
+            target: room
+            for target in looked_at
+            if not outages.get(target, HEALTHY).is_slow(now) and (room := self._traffic.free(target)) > 0
+        }
+        return rooms, outages
+
+    async def _claim(
+        self, connection: Connection, rooms: dict[UUID, int], outages: dict[UUID, Breaker], lease: UUID
+    ) -> tuple[list[Delivery], set[UUID]]:
+        """What is due, and a probe for each target that is down and to be probed: (deliveries, the probes' ids)."""
+        down = [target for target, breaker in outages.items() if breaker.is_open]
+        for target in down:
+            await store.park(connection, target, self._park_for)  # what came since it opened
+        if down and (given_up := await store.give_up_parked(connection, down)):
+            log.warning("delivery.given_up", deliveries=given_up, why="its endpoint was down for too long")
+        probes = [
+            probe for target in down if target in rooms if (probe := await self._probe(connection, target, lease))
+        ]
+        claimed = await store.claim(connection, rooms, down=down, lease=lease, lease_for=self._lease) if rooms else []
+        return [*probes, *claimed], {probe.id for probe in probes}
+
+    async def _probe(self, connection: Connection, target: UUID, lease: UUID) -> Delivery | None:
+        """The delivery that shows whether a target is back. One dispatcher at a time may ask: the row is locked."""
+        now = datetime.now(UTC)
+        breaker = (await store.lock_breakers(connection, [target])).get(target, HEALTHY)
+        if not (breaker.is_open and breaker.probe_due(now)):
+            return None
+        probe = await store.claim_probe(connection, target, lease=lease, lease_for=self._lease)
+        if probe:
+            await store.save_breakers(connection, {target: breakers.probing(breaker, now=now)})
+        return probe
 
     async def _let_go(
         self, connection: Connection, claimed: list[Delivery], placed: list[Delivery], lease: UUID
@@ -93,12 +143,19 @@ class Due:
             await store.release(connection, crowded)
 
     async def _jobs(
-        self, connection: Connection, deliveries: list[Delivery], lease: UUID, lease_ends: float
+        self, connection: Connection, deliveries: list[Delivery], probes: set[UUID], lease: UUID, lease_ends: float
     ) -> list[Job]:
         bodies = await store.bodies(connection, deliveries)
         targets = await self._directory.targets(connection, {(d.store_id, d.target_id) for d in deliveries})
         return [
-            Job(d, targets.get((d.store_id, d.target_id)), bodies[d.source_id, d.shape], lease, lease_ends)
+            Job(
+                d,
+                targets.get((d.store_id, d.target_id)),
+                bodies[d.source_id, d.shape],
+                lease,
+                lease_ends,
+                probe=d.id in probes,
+            )
             for d in deliveries
         ]
 
@@ -108,5 +165,5 @@ class Due:
         for delivery in placed:
             found[delivery.target_id] = found.get(delivery.target_id, 0) + 1
         for target, count in found.items():
-            if count >= rooms[target]:
+            if count >= rooms.get(target, 0):
                 self._traffic.leave(target)

@@ -3,17 +3,32 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from shared.conditions import Condition, too_large
 from shared.events import WebhookEvent
 from shared.jsontext import api_time
+from shared.signing import is_standard_secret
 from shared.targets import MASK, TargetHeaders, TargetUrl
 
 Mode = Literal["fire_and_log", "retry"]
+Format = Literal["trustlens", "slack"]
 
 SUBSCRIBABLE = tuple(name for name in get_args(WebhookEvent) if name != "test")
 DEFAULT_EVENTS = ("score_updated", "customer_blocked", "checkout_blocked", "high_risk_order")
@@ -31,6 +46,20 @@ class Target:
     """None: no key of this process opens it."""
     headers: Mapping[str, str] = field(repr=False)
     enabled: bool = True
+    next_secret: str | None = field(default=None, repr=False)
+    """Of a rotation under way."""
+    overlap_until: datetime | None = None
+    """Until then both secrets sign; from then on the next one is the secret."""
+    standard_webhooks: bool = False
+    """Send Standard Webhooks headers beside ours."""
+    permanent_codes: frozenset[int] = frozenset()
+    """Statuses after which its owner wants no retries."""
+
+    def secrets(self, now: datetime) -> tuple[str | None, str | None]:
+        """The secret, and the one that follows it while a rotation lets both sign."""
+        if self.next_secret is None or self.overlap_until is None:
+            return self.secret, None
+        return (self.secret, self.next_secret) if now < self.overlap_until else (self.next_secret, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +74,8 @@ class Endpoint:
     include_email: bool
     created_at: datetime
     updated_at: datetime
+    filter: Condition | None = None
+    """Over the event's fields; None: every event it subscribed to."""
 
     @property
     def id(self) -> UUID:
@@ -52,12 +83,20 @@ class Endpoint:
 
 
 def subscribers(endpoints: Iterable[Endpoint], event: str) -> list[Endpoint]:
-    """The enabled endpoints that want an event."""
-    return [endpoint for endpoint in endpoints if endpoint.target.enabled and event in endpoint.events]
+    """The endpoints that want an event, those that are switched off too: what they miss is on record."""
+    return [endpoint for endpoint in endpoints if event in endpoint.events]
+
+
+_FILTER: TypeAdapter[Condition | None] = TypeAdapter(Condition | None)
+SLACK_HOST = "hooks.slack.com"
+
+
+def parse_filter(stored: str | None) -> Condition | None:
+    return _FILTER.validate_json(stored) if stored else None
 
 
 class NewEndpoint(BaseModel):
-    """What `POST /webhooks` takes. Validate with a Reach as the context."""
+    """What `POST /webhooks` takes, and what a changed endpoint must still be. Validate with a Reach as the context."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,12 +105,16 @@ class NewEndpoint(BaseModel):
     events: list[StrictStr] = Field(default_factory=list, max_length=len(SUBSCRIBABLE) * 2, validate_default=True)
     description: StrictStr = Field(default="", max_length=500)
     enabled: StrictBool = True
+    disabled_reason: StrictStr | None = Field(default=None, max_length=500)
+    """Why it is switched off; goes when it is switched on."""
     delivery: Mode = "fire_and_log"
     format: StrictStr = "trustlens"
     include_email: StrictBool = True
     timeout: StrictInt = Field(default=10, ge=1, le=30)
     headers: TargetHeaders = Field(default_factory=dict)
-    filter: None = None
+    filter: Condition | None = None
+    permanent_codes: list[Annotated[StrictInt, Field(ge=400, le=599)]] = Field(default_factory=list, max_length=50)
+    standard_webhooks: StrictBool = False
 
     @field_validator("events")
     @classmethod
@@ -83,10 +126,30 @@ class NewEndpoint(BaseModel):
 
     @field_validator("format")
     @classmethod
-    def _known_format(cls, name: str) -> str:
-        if name != "trustlens":
-            raise PydanticCustomError("format", "unknown format: {name}; there is trustlens", {"name": name})
+    def _known_format(cls, name: str, info: ValidationInfo) -> str:
+        if name not in get_args(Format):
+            known = " and ".join(get_args(Format))
+            raise PydanticCustomError(
+                "format", "unknown format: {name}; there are {known}", {"name": name, "known": known}
+            )
+        if name != "slack" and urlsplit(info.data.get("url", "")).hostname == SLACK_HOST:
+            raise PydanticCustomError("format", "a hooks.slack.com URL takes Slack messages only: use format slack", {})
         return name
+
+    @field_validator("filter")
+    @classmethod
+    def _small_filter(cls, given: Condition | None) -> Condition | None:
+        if problem := too_large(given):
+            raise PydanticCustomError("filter", "{problem}", {"problem": problem})
+        return given
+
+    @model_validator(mode="after")
+    def _standard_secret(self) -> Self:
+        if self.standard_webhooks and self.secret is not None and not is_standard_secret(self.secret):
+            raise PydanticCustomError(
+                "secret", "standard_webhooks needs a secret of whsec_ and 24 to 64 bytes in base64", {}
+            )
+        return self
 
 
 def endpoint_json(endpoint: Endpoint) -> dict[str, Any]:
@@ -103,7 +166,9 @@ def endpoint_json(endpoint: Endpoint) -> dict[str, Any]:
         "include_email": endpoint.include_email,
         "timeout": endpoint.target.timeout,
         "headers": dict.fromkeys(endpoint.target.headers, MASK),
-        "filter": None,
+        "filter": endpoint.filter.model_dump(mode="json", by_alias=True) if endpoint.filter else None,
+        "permanent_codes": sorted(endpoint.target.permanent_codes),
+        "standard_webhooks": endpoint.target.standard_webhooks,
         "created_at": api_time(endpoint.created_at),
         "updated_at": api_time(endpoint.updated_at),
     }

@@ -1,18 +1,23 @@
 """One event or automation becomes deliveries: which targets want it, and in which shape."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from dispatcher.deliveries import Delivery, max_attempts
-from dispatcher.destinations import webhook
+from dispatcher.bursts import Key as BurstKey
+from dispatcher.bursts import Sent
+from dispatcher.deliveries import DISABLED, Delivery, Step, max_attempts
+from dispatcher.destinations import slack, webhook
 from dispatcher.destinations.webhook import Site
 from dispatcher.endpoints import Endpoint, Mode, Target, subscribers
+from shared.conditions import Fields, check, customer_fields, fields_of
 from shared.events import Automation, Event
 from shared.ids import derived
 
 SHAPE = "trustlens"
 SHAPE_WITHOUT_EMAIL = "trustlens/no-email"
+SHAPE_SLACK = "slack"
+MAX_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,8 @@ class New:
     delivery: Delivery
     target: Target | None
     """None: the rule names a target that is not there; the log shall say so."""
+    step: Step | None = None
+    """Why it is not sent at all."""
 
 
 @dataclass(slots=True)
@@ -30,6 +37,24 @@ class Fanout:
     """Each rendered once, by source and shape."""
     deliveries: dict[UUID, New] = field(default_factory=dict)
     """By id: a message may be in a batch twice."""
+
+    def bursts(self) -> dict[UUID, tuple[BurstKey, Sent]]:
+        """The settings webhooks among them that are to be sent, as burst dedup looks at them."""
+        digests: dict[tuple[UUID, str], bytes] = {}
+        found: dict[UUID, tuple[BurstKey, Sent]] = {}
+        for delivery_id, new in self.deliveries.items():
+            delivery = new.delivery
+            if new.step or delivery.rule_id or delivery.endpoint_id is None:
+                continue
+            key = (delivery.source_id, delivery.shape)
+            digest = digests.get(key) or digests.setdefault(key, webhook.digest(self.bodies[key]))
+            sent = Sent(delivery_id, digest, delivery.sequence, delivery.recorded_at)
+            found[delivery_id] = ((delivery.endpoint_id, delivery.email_hash), sent)
+        return found
+
+    def suppress(self, delivery_ids: Collection[UUID], step: Step) -> None:
+        for delivery_id in delivery_ids:
+            self.deliveries[delivery_id] = replace(self.deliveries[delivery_id], step=step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +68,12 @@ class Surroundings:
 
 
 def add_event(fanout: Fanout, event: Event, store: Surroundings, delays: Sequence[float]) -> None:
-    """Every enabled endpoint that subscribed to the event gets it once."""
-    for endpoint in subscribers(store.endpoints, event.type):
-        _add(fanout, event, store, _settings_delivery(event, endpoint, delays), endpoint.target)
+    """Every endpoint that subscribed to the event gets it once, or a record of why not."""
+    wanting = subscribers(store.endpoints, event.type)
+    fields = fields_of(event) if any(endpoint.filter for endpoint in wanting) else {}
+    for endpoint in wanting:
+        delivery = _settings_delivery(event, endpoint, delays)
+        _add(fanout, event, store, delivery, endpoint.target, step=_kept_back(endpoint, fields))
 
 
 def add_automation(fanout: Fanout, automation: Automation, store: Surroundings, delays: Sequence[float]) -> None:
@@ -57,17 +85,38 @@ def add_automation(fanout: Fanout, automation: Automation, store: Surroundings, 
         _add(fanout, automation, store, _rule_delivery(automation, target_id, endpoint, delays), target)
     for endpoint in subscribers(store.endpoints, "automation_triggered"):
         if endpoint.id != target_id:
-            _add(fanout, automation, store, _settings_delivery(automation, endpoint, delays), endpoint.target)
+            delivery = _settings_delivery(automation, endpoint, delays)
+            step = _kept_back(endpoint, customer_fields(automation.customer))
+            _add(fanout, automation, store, delivery, endpoint.target, step=step)
+
+
+def _kept_back(endpoint: Endpoint, fields: Fields) -> Step | None:
+    if not endpoint.target.enabled:
+        return DISABLED
+    if endpoint.filter and not (verdict := check(endpoint.filter, fields)).holds:
+        return Step("suppressed", f"filtered: {verdict.reason}"[:MAX_REASON])
+    return None
 
 
 def _add(
-    fanout: Fanout, source: Event | Automation, store: Surroundings, delivery: Delivery, target: Target | None
+    fanout: Fanout,
+    source: Event | Automation,
+    store: Surroundings,
+    delivery: Delivery,
+    target: Target | None,
+    *,
+    step: Step | None = None,
 ) -> None:
     key = (delivery.source_id, delivery.shape)
     if key not in fanout.bodies:
-        include_email = delivery.shape != SHAPE_WITHOUT_EMAIL
-        fanout.bodies[key] = webhook.render(source, store.site, include_email=include_email)
-    fanout.deliveries[delivery.id] = New(delivery, target)
+        fanout.bodies[key] = _body(source, store.site, delivery.shape)
+    fanout.deliveries[delivery.id] = New(delivery, target, step)
+
+
+def _body(source: Event | Automation, site: Site, shape: str) -> bytes:
+    if shape == SHAPE_SLACK:
+        return slack.render(source, site, include_email=False)
+    return webhook.render(source, site, include_email=shape != SHAPE_WITHOUT_EMAIL)
 
 
 def _settings_delivery(source: Event | Automation, endpoint: Endpoint, delays: Sequence[float]) -> Delivery:
@@ -107,4 +156,8 @@ def _delivery(
 
 
 def shape_of(endpoint: Endpoint | None) -> str:
-    return SHAPE if endpoint is None or endpoint.include_email else SHAPE_WITHOUT_EMAIL
+    if endpoint is None:
+        return SHAPE
+    if endpoint.format == "slack":
+        return SHAPE_SLACK
+    return SHAPE if endpoint.include_email else SHAPE_WITHOUT_EMAIL

@@ -1,13 +1,23 @@
-"""Stores what came of attempts: those that wait together, in one commit. A result is never lost while we live."""
+"""Stores what came of attempts: those that wait together, in one commit. A result is never lost while we live.
+
+Here it is decided what an answer means: with the target's breaker locked, so that of two dispatchers that see an
+endpoint fail both know of each other's failures.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
 
-from dispatcher import store
-from dispatcher.store import Record
+from dispatcher import breaker as breakers
+from dispatcher import deliveries, store
+from dispatcher.breaker import HEALTHY, Breaker
+from dispatcher.classify import Answer, classify
+from dispatcher.deliveries import Delivery, Rules, Step
+from dispatcher.store import Recorded
 from shared.db import Connection, Pool, is_transient
 
 log = structlog.get_logger()
@@ -16,19 +26,37 @@ AT_ONCE = 500
 """Most results in one commit."""
 GONE_REASON = "the endpoint answered 410 Gone"
 
-Waiting = tuple[Record, "asyncio.Future[bool]"]
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What came of one leased delivery: an answer, or the step that was decided without sending it."""
+
+    delivery: Delivery
+    lease: UUID
+    at: datetime
+    """When the attempt began."""
+    answer: Answer | None = None
+    step: Step | None = None
+    permanent: Collection[int] = ()
+    jitter: float = 0.0
+    probe: bool = False
+
+
+Waiting = tuple[Record, "asyncio.Future[Step | None]"]
 
 
 class Recorder:
-    """`run()` as a long task that outlives the attempts."""
+    """`run()` as a long task that outlives the attempts. `outages`: breakers as last seen, by target."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, rules: Rules) -> None:
         self._pool = pool
+        self._rules = rules
         self._waiting: asyncio.Queue[Waiting] = asyncio.Queue()
+        self.outages: dict[UUID, Breaker] = {}
 
-    async def record(self, record: Record) -> bool:
-        """Once it is stored; False: its lease was lost, so that another's result counts."""
-        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    async def record(self, record: Record) -> Step | None:
+        """Once it is stored: what it led to; None: its lease was lost, so that another's result counts."""
+        stored: asyncio.Future[Step | None] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((record, stored))
         return await asyncio.shield(stored)
 
@@ -55,36 +83,96 @@ class Recorder:
             if len(group) == 1:
                 record, stored = group[0]
                 log.error("delivery.not_recorded", delivery=str(record.delivery.id), error=type(error).__name__)
-                stored.set_result(False)
+                stored.set_result(None)
                 return
             middle = len(group) // 2
             await self._settle(group[:middle])
             await self._settle(group[middle:])
             return
         for record, stored in group:
-            stored.set_result((record.delivery.id, record.lease) in held)
+            stored.set_result(held.get((record.delivery.id, record.lease)))
 
-    async def _patiently(self, records: Sequence[Record]) -> set[tuple[UUID, UUID]]:
+    async def _patiently(self, records: Sequence[Record]) -> Mapping[tuple[UUID, UUID], Step]:
         wait = 0.1
         while True:
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
-                    return await _store(connection, records)
+                    held, seen = await _store(connection, records, self._rules)
             except Exception as error:
                 if not is_transient(error):
                     raise
                 log.warning("recorder.waiting", results=len(records), error=type(error).__name__, retry_in=wait)
+            else:
+                self.see(seen)
+                return held
             await asyncio.sleep(wait)
             wait = min(wait * 2, 5.0)
 
+    def see(self, seen: Mapping[UUID, Breaker]) -> None:
+        """Remember how these targets are."""
+        for target, breaker in seen.items():
+            if breaker == HEALTHY:
+                self.outages.pop(target, None)
+            else:
+                self.outages[target] = breaker
 
-async def _store(connection: Connection, records: Sequence[Record]) -> set[tuple[UUID, UUID]]:
-    held = await store.record(connection, records)
-    ended = {
-        r.delivery.endpoint_id
-        for r in records
-        if r.step.disables and r.delivery.endpoint_id and (r.delivery.id, r.lease) in held
-    }
-    if ended and (stores := await store.disable_retried(connection, ended, GONE_REASON)):
+
+async def _store(
+    connection: Connection, records: Sequence[Record], rules: Rules
+) -> tuple[Mapping[tuple[UUID, UUID], Step], Mapping[UUID, Breaker]]:
+    targets = {record.delivery.target_id for record in records if record.answer}
+    before = await store.lock_breakers(connection, targets)
+    if troubled := {r.delivery.target_id for r in records if r.answer and r.answer.complaint} - before.keys():
+        before = await store.ensure_breakers(connection, targets, troubled)
+    steps, after = decide(records, before, rules, datetime.now(UTC))
+    held = await store.record(connection, steps)
+    await _act(connection, before, after, rules)
+    ended = {r.delivery.endpoint_id for r in steps if r.step.disables and (r.delivery.id, r.lease) in held}
+    await _disable(connection, {endpoint for endpoint in ended if endpoint})
+    return {(r.delivery.id, r.lease): r.step for r in steps if (r.delivery.id, r.lease) in held}, after
+
+
+def decide(
+    records: Sequence[Record], before: Mapping[UUID, Breaker], rules: Rules, now: datetime
+) -> tuple[list[Recorded], dict[UUID, Breaker]]:
+    """What each record leads to, one after the other, and how the targets are then."""
+    seen = dict.fromkeys((r.delivery.target_id for r in records if r.answer), HEALTHY) | dict(before)
+    steps = []
+    for record in sorted(records, key=lambda record: record.at):
+        step, target = record.step, record.delivery.target_id
+        if record.answer:
+            was = seen[target]
+            seen[target] = breakers.after(was, record.delivery.id, record.answer, now=now, probe=record.probe)
+            step = deliveries.after(
+                record.delivery,
+                classify(record.answer, now=now, permanent=record.permanent),
+                rules=rules,
+                jitter=record.jitter,
+                now=now,
+                before=was,
+                breaker=seen[target],
+            )
+        if step is None:
+            raise ValueError("a record has an answer or a step")
+        steps.append(Recorded(record.delivery, record.lease, step, record.at, record.answer))
+    return steps, seen
+
+
+async def _act(
+    connection: Connection, before: Mapping[UUID, Breaker], after: Mapping[UUID, Breaker], rules: Rules
+) -> None:
+    """Save the breakers that moved; park what waits behind one that opened, let out what waited for one to close."""
+    await store.save_breakers(connection, {t: b for t, b in after.items() if b != before.get(t, HEALTHY)})
+    for target, breaker in after.items():
+        was = before.get(target, HEALTHY)
+        if breaker.is_open and not was.is_open:
+            log.warning("endpoint.down", endpoint=str(target), failures=breaker.failures)
+            await store.park(connection, target, rules.park_for)
+        elif was.is_open and not breaker.is_open:
+            released = await store.let_out(connection, target)
+            log.info("endpoint.back", endpoint=str(target), released=released)
+
+
+async def _disable(connection: Connection, endpoint_ids: Collection[UUID]) -> None:
+    if endpoint_ids and (stores := await store.disable_retried(connection, endpoint_ids, GONE_REASON)):
         await store.bump_revision(connection, stores)
-    return held

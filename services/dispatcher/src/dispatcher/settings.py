@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from dispatcher.deliveries import Rules
 from shared.targets import ReachSettings
 
 Seconds = Annotated[float, Field(ge=0, le=86400)]
@@ -24,6 +25,14 @@ class DispatcherSettings(ReachSettings):
     record its answer are three quarters of that) a slow attempt may outlive it and be made again, under the same id."""
     expire_seconds: float = Field(default=300, gt=0)
     """Fire-and-log deliveries not started this long after their event are not sent any more."""
+    burst_window: float = Field(default=5, ge=0, le=3600)
+    """Seconds within which a settings webhook that repeats the last one is left out. 0: none is."""
+    park_hours: float = Field(default=72, gt=0, le=720)
+    """How long deliveries that are promised wait for an endpoint that is down, before they are given up."""
+    jobs_interval: float = Field(default=1, gt=0, le=60)
+    """Seconds between looks for long work (a replay), when there was none."""
+    overlap_hours: float = Field(default=24, gt=0, le=720)
+    """How long both secrets sign after a rotation."""
 
     delivery_days: int = Field(default=90, ge=7, le=3650)
     """How long deliveries, their bodies and attempts are kept: so far back they can be sent again."""
@@ -40,3 +49,7 @@ class DispatcherSettings(ReachSettings):
     @property
     def expire_after(self) -> timedelta:
         return timedelta(seconds=self.expire_seconds)
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.retry_delays, timedelta(hours=self.park_hours))

@@ -4,25 +4,35 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import asyncpg
 
+from dispatcher.breaker import HEALTHY, Breaker
+from dispatcher.bursts import Key as BurstKey
+from dispatcher.bursts import Sent
 from dispatcher.classify import Answer
 from dispatcher.deliveries import Delivery, Step
 from dispatcher.destinations.webhook import Site
-from dispatcher.endpoints import Endpoint, NewEndpoint, Target
-from shared.db import Connection, Pool
+from dispatcher.endpoints import Endpoint, NewEndpoint, Target, parse_filter
+from dispatcher.schedule import RAMP_FIRST
+from shared.db import Connection, Pool, columns
 from shared.secrets import NoKeyError, Vault
+
+if TYPE_CHECKING:  # it asks this file for its pages
+    from dispatcher.replay import Replay
 
 _ENDPOINT = (
     "id, store_id, url, description, events, enabled, disabled_reason, delivery, format, include_email, timeout,"
-    " headers, secret, created_at, updated_at"
+    " headers, secret, filter, permanent_codes, standard_webhooks, next_secret, overlap_until, created_at, updated_at"
 )
 _DELIVERY = (
     "recorded_at, id, store_id, target_id, endpoint_id, rule_id, event, source_id, shape, email_hash, sequence,"
     " mode, max_attempts, attempts"
 )
+_STATE = "parked_until, asked"
+_DELIVERY_OF_D = ", ".join(f"d.{name.strip()}" for name in f"{_DELIVERY}, {_STATE}".split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,7 @@ def body_of(delivery: Delivery, content: bytes) -> Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class Recorded:
     """One finished step of a delivery, to be stored under the lease that it was made with."""
 
     delivery: Delivery
@@ -105,22 +115,106 @@ async def insert_endpoint(
     connection: Connection, vault: Vault, *, endpoint_id: UUID, store_id: UUID, new: NewEndpoint, secret: str
 ) -> Endpoint:
     row = await connection.fetchrow(
-        f"INSERT INTO dispatcher.endpoints ({_ENDPOINT}) VALUES"
-        f" ($1, $2, $3, $4, $5, $6, NULL, $7, $8, $9, $10, $11, $12, now(), now()) RETURNING {_ENDPOINT}",
+        f"INSERT INTO dispatcher.endpoints ({_ENDPOINT}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
+        f" $13, $14, $15, $16, NULL, NULL, now(), now()) RETURNING {_ENDPOINT}",
         endpoint_id,
         store_id,
+        *_wanted(new, vault),
+        vault.seal(secret.encode()),
+        *_more_wanted(new),
+    )
+    return _endpoint(row, vault)
+
+
+def _wanted(new: NewEndpoint, vault: Vault) -> tuple[object, ...]:
+    """From url to headers, in the order of _ENDPOINT."""
+    return (
         new.url,
         new.description,
         new.events,
         new.enabled,
+        new.disabled_reason,
         new.delivery,
         new.format,
         new.include_email,
         new.timeout,
         vault.seal(json.dumps(new.headers).encode()) if new.headers else None,
-        vault.seal(secret.encode()),
+    )
+
+
+def _more_wanted(new: NewEndpoint) -> tuple[object, ...]:
+    condition = new.filter.model_dump_json(by_alias=True) if new.filter else None
+    return condition, new.permanent_codes, new.standard_webhooks
+
+
+async def replace_endpoint(
+    connection: Connection, vault: Vault, endpoint_id: UUID, new: NewEndpoint, *, keep_headers: bool
+) -> Endpoint:
+    """Everything but the secrets. `keep_headers`: those that are stored stay, whatever `new` has."""
+    row = await connection.fetchrow(
+        "UPDATE dispatcher.endpoints SET url = $2, description = $3, events = $4, enabled = $5, disabled_reason = $6,"
+        " delivery = $7, format = $8, include_email = $9, timeout = $10,"
+        " headers = CASE WHEN $15 THEN headers ELSE $11 END, filter = $12, permanent_codes = $13,"
+        f" standard_webhooks = $14, updated_at = now() WHERE id = $1 RETURNING {_ENDPOINT}",
+        endpoint_id,
+        *_wanted(new, vault),
+        *_more_wanted(new),
+        keep_headers,
     )
     return _endpoint(row, vault)
+
+
+async def rotate_secret(
+    connection: Connection, vault: Vault, endpoint_id: UUID, *, secret: str, overlap: timedelta
+) -> Endpoint:
+    """A next secret, the only one when the overlap ends. One of a rotation that is over is the old one now."""
+    row = await connection.fetchrow(
+        "UPDATE dispatcher.endpoints SET"
+        " secret = CASE WHEN overlap_until <= now() OR $3::interval = '0' THEN coalesce(CASE WHEN $3::interval = '0'"
+        "  THEN $2 END, next_secret, secret) ELSE secret END,"
+        " next_secret = CASE WHEN $3::interval = '0' THEN NULL ELSE $2 END,"
+        " overlap_until = CASE WHEN $3::interval = '0' THEN NULL ELSE now() + $3::interval END, updated_at = now()"
+        f" WHERE id = $1 RETURNING {_ENDPOINT}",
+        endpoint_id,
+        vault.seal(secret.encode()),
+        overlap,
+    )
+    return _endpoint(row, vault)
+
+
+async def end_overlap(connection: Connection, vault: Vault, endpoint_id: UUID) -> Endpoint:
+    """The next secret is the only one from now on."""
+    row = await connection.fetchrow(
+        "UPDATE dispatcher.endpoints SET secret = coalesce(next_secret, secret), next_secret = NULL,"
+        f" overlap_until = NULL, updated_at = now() WHERE id = $1 RETURNING {_ENDPOINT}",
+        endpoint_id,
+    )
+    return _endpoint(row, vault)
+
+
+async def lock_endpoint(connection: Connection, vault: Vault, store_id: UUID, endpoint_id: UUID) -> Endpoint | None:
+    row = await connection.fetchrow(
+        f"SELECT {_ENDPOINT} FROM dispatcher.endpoints WHERE store_id = $1 AND id = $2 FOR UPDATE",
+        store_id,
+        endpoint_id,
+    )
+    return _endpoint(row, vault) if row else None
+
+
+async def delete_endpoint(connection: Connection, store_id: UUID, endpoint_id: UUID) -> bool:
+    """Its unfinished deliveries are cancelled; what was delivered stays in the log."""
+    gone = await connection.fetchval(
+        "DELETE FROM dispatcher.endpoints WHERE store_id = $1 AND id = $2 RETURNING true", store_id, endpoint_id
+    )
+    if not gone:
+        return False
+    await connection.execute(
+        "UPDATE dispatcher.deliveries SET status = 'cancelled', reason = 'the endpoint was deleted', due_at = NULL,"
+        " lease = NULL, leased_until = NULL, finished_at = now() WHERE target_id = $1 AND due_at IS NOT NULL",
+        endpoint_id,
+    )
+    await connection.execute("DELETE FROM dispatcher.breakers WHERE target_id = $1", endpoint_id)
+    return True
 
 
 async def disable_retried(connection: Connection, endpoint_ids: Collection[UUID], reason: str) -> list[UUID]:
@@ -162,40 +256,51 @@ async def insert_bodies(connection: Connection, bodies: Sequence[Body]) -> set[t
 
 async def insert_deliveries(
     connection: Connection,
-    deliveries: Sequence[Delivery],
+    deliveries: Sequence[tuple[Delivery, Step | None]],
     *,
     lease: UUID,
     leased: Collection[UUID],
     lease_for: timedelta,
 ) -> set[UUID]:
-    """Insert pending deliveries, those in `leased` under the lease; the ids of those that were not there before."""
-    rows = await connection.fetch(
-        f"INSERT INTO dispatcher.deliveries ({_DELIVERY}, status, due_at, lease, leased_until, created_at)"
+    """Insert deliveries, pending or ended by their step, those in `leased` under the lease; the ids of the new ones."""
+    rows = [
+        (
+            d.recorded_at,
+            d.id,
+            d.store_id,
+            d.target_id,
+            d.endpoint_id,
+            d.rule_id,
+            d.event,
+            d.source_id,
+            d.shape,
+            d.email_hash,
+            d.sequence,
+            d.mode,
+            d.max_attempts,
+            d.id in leased,
+            step.status if step else "pending",
+            step.reason if step else None,
+        )
+        for d, step in deliveries
+    ]
+    inserted = await connection.fetch(
+        f"INSERT INTO dispatcher.deliveries ({_DELIVERY}, status, reason, due_at, lease, leased_until, created_at,"
+        " finished_at)"
         " SELECT recorded_at, id, store_id, target_id, endpoint_id, rule_id, event, source_id, shape, email_hash,"
-        " sequence, mode, max_attempts, 0, 'pending', now(), CASE WHEN leased THEN $15::uuid END,"
-        " CASE WHEN leased THEN now() + $16::interval END, now()"
+        " sequence, mode, max_attempts, 0, status, reason, CASE WHEN status = 'pending' THEN now() END,"
+        " CASE WHEN leased THEN $17::uuid END, CASE WHEN leased THEN now() + $18::interval END, now(),"
+        " CASE WHEN status <> 'pending' THEN now() END"
         " FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[],"
-        " $8::uuid[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::smallint[], $14::boolean[])"
+        " $8::uuid[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::smallint[], $14::boolean[],"
+        " $15::text[], $16::text[])"
         " AS n(recorded_at, id, store_id, target_id, endpoint_id, rule_id, event, source_id, shape, email_hash,"
-        " sequence, mode, max_attempts, leased) ORDER BY id ON CONFLICT DO NOTHING RETURNING id",
-        [d.recorded_at for d in deliveries],
-        [d.id for d in deliveries],
-        [d.store_id for d in deliveries],
-        [d.target_id for d in deliveries],
-        [d.endpoint_id for d in deliveries],
-        [d.rule_id for d in deliveries],
-        [d.event for d in deliveries],
-        [d.source_id for d in deliveries],
-        [d.shape for d in deliveries],
-        [d.email_hash for d in deliveries],
-        [d.sequence for d in deliveries],
-        [d.mode for d in deliveries],
-        [d.max_attempts for d in deliveries],
-        [d.id in leased for d in deliveries],
+        " sequence, mode, max_attempts, leased, status, reason) ORDER BY id ON CONFLICT DO NOTHING RETURNING id",
+        *columns(rows, 16),
         lease,
         lease_for,
     )
-    return {row["id"] for row in rows}
+    return {row["id"] for row in inserted}
 
 
 async def unfinished_targets(connection: Connection) -> list[UUID]:
@@ -211,23 +316,33 @@ async def unfinished_targets(connection: Connection) -> list[UUID]:
 
 
 async def claim(
-    connection: Connection, rooms: Mapping[UUID, int], *, lease: UUID, lease_for: timedelta
+    connection: Connection,
+    rooms: Mapping[UUID, int],
+    *,
+    down: Collection[UUID],
+    lease: UUID,
+    lease_for: timedelta,
 ) -> list[Delivery]:
-    """Lease what is due, per target at most its room: first tries before retries, then by due time."""
+    """Lease what is due, per target at most its room: first tries before retries, then by due time.
+
+    Of targets that are down only what is sent once and logged.
+    """
     rows = await connection.fetch(
         "WITH claimed AS MATERIALIZED ("
         " SELECT d.recorded_at, d.id FROM unnest($1::uuid[], $2::integer[]) AS r(target_id, room)"
         " CROSS JOIN LATERAL (SELECT recorded_at, id FROM dispatcher.deliveries"
         "  WHERE target_id = r.target_id AND status IN ('pending', 'retrying') AND due_at <= now()"
         "  AND (leased_until IS NULL OR leased_until < now())"
+        "  AND (mode = 'fire_and_log' OR asked OR NOT r.target_id = ANY($5::uuid[]))"
         "  ORDER BY status, due_at LIMIT r.room FOR UPDATE SKIP LOCKED) d),"
         " leased AS (UPDATE dispatcher.deliveries d SET lease = $3, leased_until = now() + $4::interval FROM claimed c"
         " WHERE d.recorded_at = c.recorded_at AND d.id = c.id RETURNING d.*)"
-        f" SELECT {_DELIVERY} FROM leased ORDER BY status, due_at",
+        f" SELECT {_DELIVERY}, {_STATE} FROM leased ORDER BY status, due_at",
         list(rooms),
         list(rooms.values()),
         lease,
         lease_for,
+        list(down),
     )
     return [_delivery(row) for row in rows]
 
@@ -257,16 +372,18 @@ async def release(connection: Connection | Pool, leased: Sequence[tuple[Delivery
     )
 
 
-async def record(connection: Connection, records: Sequence[Record]) -> set[tuple[UUID, UUID]]:
+async def record(connection: Connection, records: Sequence[Recorded]) -> set[tuple[UUID, UUID]]:
     """Store steps and their attempts; (delivery, lease) of those whose lease still held. The others change nothing."""
     answers = [r.answer for r in records]
     rows = await connection.fetch(
         "WITH result AS (SELECT * FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[],"
         " $6::interval[], $7::smallint[], $8::timestamptz[], $9::smallint[], $10::text[], $11::text[], $12::integer[],"
-        " $13::text[], $14::bytea[]) AS r(recorded_at, id, held, status, reason, wait, number, at, status_code, phase,"
-        " error, duration_ms, address, answer)),"
+        " $13::text[], $14::bytea[], $15::smallint[]) AS r(recorded_at, id, held, status, reason, wait, number, at,"
+        " status_code, phase, error, duration_ms, address, answer, uncounted)),"
         " moved AS (UPDATE dispatcher.deliveries d SET status = r.status, reason = r.reason,"
-        "  attempts = coalesce(r.number, d.attempts), due_at = now() + r.wait, lease = NULL, leased_until = NULL,"
+        "  attempts = coalesce(r.number, d.attempts), max_attempts = d.max_attempts + r.uncounted,"
+        "  due_at = now() + r.wait, lease = NULL, leased_until = NULL,"
+        "  parked_until = CASE WHEN r.status = 'parked' THEN coalesce(d.parked_until, now() + r.wait) END,"
         "  last_status_code = r.status_code, last_error = r.error, duration_ms = r.duration_ms,"
         "  finished_at = CASE WHEN r.wait IS NULL THEN now() END"
         "  FROM result r WHERE d.recorded_at = r.recorded_at AND d.id = r.id AND d.lease = r.held"
@@ -289,8 +406,242 @@ async def record(connection: Connection, records: Sequence[Record]) -> set[tuple
         [a and a.duration_ms for a in answers],
         [a and a.address for a in answers],
         [a and a.body for a in answers],
+        [int(r.step.uncounted) for r in records],
     )
     return {(row["id"], row["held"]) for row in rows}
+
+
+# Recovery -------------------------------------------------------------------------------------------------------------
+
+_AGAIN = (
+    "status = 'pending', reason = NULL, asked = true, max_attempts = greatest(attempts + 1, max_attempts),"
+    " finished_at = NULL, parked_until = NULL"
+)
+
+
+async def ask_again(connection: Connection, store_id: UUID, delivery_id: UUID) -> bool | None:
+    """Make a finished or parked delivery due now. False: it is under way, or erased. None: there is none."""
+    status: str = await connection.execute(
+        f"UPDATE dispatcher.deliveries SET {_AGAIN}, due_at = now() WHERE store_id = $1 AND id = $2"
+        " AND (finished_at IS NOT NULL OR status IN ('parked', 'retrying'))"
+        " AND (leased_until IS NULL OR leased_until < now())"
+        " AND (status <> 'cancelled' OR reason IS DISTINCT FROM 'erased')",
+        store_id,
+        delivery_id,
+    )
+    if status == "UPDATE 1":
+        return True
+    there = await connection.fetchval(
+        "SELECT true FROM dispatcher.deliveries WHERE store_id = $1 AND id = $2", store_id, delivery_id
+    )
+    return False if there else None
+
+
+_REPLAYABLE = (
+    "d.store_id = $1 AND d.recorded_at >= $2 AND d.recorded_at < $3 AND d.status = ANY($4::text[])"
+    " AND ($5::uuid IS NULL OR d.endpoint_id = $5) AND ($6::text IS NULL OR d.event = $6)"
+    " AND ($7::text IS NULL OR d.email_hash = $7) AND d.event <> 'test'"
+    " AND (d.status <> 'cancelled' OR d.reason IS DISTINCT FROM 'erased')"
+)
+
+
+def _replayable(store_id: UUID, asked: "Replay") -> tuple[object, ...]:
+    return (store_id, asked.from_, asked.to, list(asked.statuses), asked.webhook_id, asked.event, asked.customer)
+
+
+async def count_replayable(connection: Connection, store_id: UUID, asked: "Replay") -> int:
+    found: int = await connection.fetchval(
+        f"SELECT count(*) FROM dispatcher.deliveries d WHERE {_REPLAYABLE}", *_replayable(store_id, asked)
+    )
+    return found
+
+
+async def ask_page_again(
+    connection: Connection, store_id: UUID, asked: "Replay", *, after: tuple[datetime | None, UUID], limit: int
+) -> list[tuple[datetime, UUID]]:
+    """Make the next deliveries due again, one after the other at the rate asked for, behind what waits already."""
+    rows = await connection.fetch(
+        "WITH page AS (SELECT d.recorded_at, d.id FROM dispatcher.deliveries d"
+        f" WHERE {_REPLAYABLE} AND ($8::timestamptz IS NULL OR (d.recorded_at, d.id) > ($8, $9::uuid))"
+        " ORDER BY d.recorded_at, d.id LIMIT $10),"
+        " numbered AS (SELECT recorded_at, id, row_number() OVER (ORDER BY recorded_at, id) AS nth FROM page),"
+        " latest AS (SELECT greatest(now(), max(due_at)) AS at FROM dispatcher.deliveries"
+        "  WHERE store_id = $1 AND asked AND status = 'pending' AND due_at IS NOT NULL)"
+        f" UPDATE dispatcher.deliveries d SET {_AGAIN}, lease = NULL, leased_until = NULL,"
+        "  due_at = (SELECT at FROM latest) + make_interval(secs => n.nth / $11::numeric)"
+        " FROM numbered n WHERE d.recorded_at = n.recorded_at AND d.id = n.id RETURNING d.recorded_at, d.id",
+        *_replayable(store_id, asked),
+        *after,
+        limit,
+        asked.rate,
+    )
+    return [(row["recorded_at"], row["id"]) for row in rows]
+
+
+# Breakers -------------------------------------------------------------------------------------------------------------
+
+_BREAKER = "target_id, failures, failing, opened_at, probes, probe_at, slow_until"
+
+
+async def breakers(connection: Connection, targets: Collection[UUID]) -> dict[UUID, Breaker]:
+    """Of those that are in trouble."""
+    rows = await connection.fetch(
+        f"SELECT {_BREAKER} FROM dispatcher.breakers WHERE target_id = ANY($1::uuid[])", list(targets)
+    )
+    return {row["target_id"]: _breaker(row) for row in rows}
+
+
+async def lock_breakers(connection: Connection, targets: Collection[UUID]) -> dict[UUID, Breaker]:
+    """The same, locked in the order of their ids until the commit."""
+    rows = await connection.fetch(
+        f"SELECT {_BREAKER} FROM dispatcher.breakers WHERE target_id = ANY($1::uuid[]) ORDER BY target_id FOR UPDATE",
+        list(targets),
+    )
+    return {row["target_id"]: _breaker(row) for row in rows}
+
+
+async def ensure_breakers(
+    connection: Connection, targets: Collection[UUID], troubled: Collection[UUID]
+) -> dict[UUID, Breaker]:
+    """Rows for the troubled ones, which had none, and all of `targets` locked."""
+    await connection.execute(
+        "INSERT INTO dispatcher.breakers (target_id, failures, failing, probes)"
+        " SELECT id, 0, '{}', 0 FROM unnest($1::uuid[]) AS t (id) ORDER BY id ON CONFLICT DO NOTHING",
+        list(troubled),
+    )
+    return await lock_breakers(connection, targets)
+
+
+async def save_breakers(connection: Connection, changed: Mapping[UUID, Breaker]) -> None:
+    """Those in good health again need no row."""
+    well = [target for target, breaker in changed.items() if breaker == HEALTHY]
+    if well:
+        await connection.execute("DELETE FROM dispatcher.breakers WHERE target_id = ANY($1::uuid[])", well)
+    for target, breaker in changed.items():
+        if breaker != HEALTHY:
+            await connection.execute(
+                "UPDATE dispatcher.breakers SET failures = $2, failing = $3, opened_at = $4, probes = $5,"
+                " probe_at = $6, slow_until = $7 WHERE target_id = $1",
+                target,
+                breaker.failures,
+                list(breaker.failing),
+                breaker.opened_at,
+                breaker.probes,
+                breaker.probe_at,
+                breaker.slow_until,
+            )
+
+
+def _breaker(row: asyncpg.Record) -> Breaker:
+    return Breaker(
+        failures=row["failures"],
+        failing=tuple(row["failing"]),
+        opened_at=row["opened_at"],
+        probes=row["probes"],
+        probe_at=row["probe_at"],
+        slow_until=row["slow_until"],
+    )
+
+
+async def park(connection: Connection, target: UUID, park_for: timedelta) -> None:
+    """What is promised to a target that is down, and in nobody's hands, waits for its end."""
+    await connection.execute(
+        "UPDATE dispatcher.deliveries SET status = 'parked', reason = 'the endpoint is down',"
+        " parked_until = coalesce(parked_until, now() + $2::interval),"
+        " due_at = coalesce(parked_until, now() + $2::interval), lease = NULL, leased_until = NULL"
+        " WHERE target_id = $1 AND mode = 'retry' AND NOT asked AND status IN ('pending', 'retrying')"
+        " AND due_at IS NOT NULL"
+        " AND (leased_until IS NULL OR leased_until < now())",
+        target,
+        park_for,
+    )
+
+
+async def let_out(connection: Connection, target: UUID) -> int:
+    """An outage is over: what was parked is due again, the oldest first, in a ramp that doubles each second."""
+    status: str = await connection.execute(
+        "UPDATE dispatcher.deliveries d SET status = CASE WHEN d.attempts = 0 THEN 'pending' ELSE 'retrying' END,"
+        " reason = NULL, parked_until = NULL, due_at = now() + make_interval(secs => log(2, 1 + w.nth / $2::numeric))"
+        " FROM (SELECT recorded_at, id, row_number() OVER (ORDER BY recorded_at, id) - 1 AS nth"
+        "  FROM dispatcher.deliveries WHERE target_id = $1 AND status = 'parked' AND due_at IS NOT NULL) AS w"
+        " WHERE d.recorded_at = w.recorded_at AND d.id = w.id",
+        target,
+        RAMP_FIRST,
+    )
+    return int(status.rpartition(" ")[2])
+
+
+async def give_up_parked(connection: Connection, targets: Collection[UUID]) -> int:
+    """Those that have waited as long as an outage may last."""
+    status: str = await connection.execute(
+        "UPDATE dispatcher.deliveries SET status = 'exhausted', reason = 'expired', due_at = NULL, finished_at = now()"
+        " WHERE target_id = ANY($1::uuid[]) AND status = 'parked' AND due_at <= now()"
+        " AND (leased_until IS NULL OR leased_until < now())",
+        list(targets),
+    )
+    return int(status.rpartition(" ")[2])
+
+
+async def claim_probe(connection: Connection, target: UUID, *, lease: UUID, lease_for: timedelta) -> Delivery | None:
+    """The oldest parked delivery, leased: it shows whether its target is back."""
+    row = await connection.fetchrow(
+        "UPDATE dispatcher.deliveries d SET lease = $2, leased_until = now() + $3::interval FROM ("
+        " SELECT recorded_at, id FROM dispatcher.deliveries WHERE target_id = $1 AND status = 'parked'"
+        "  AND due_at IS NOT NULL AND (leased_until IS NULL OR leased_until < now())"
+        "  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) AS c"
+        f" WHERE d.recorded_at = c.recorded_at AND d.id = c.id RETURNING {_DELIVERY_OF_D}",
+        target,
+        lease,
+        lease_for,
+    )
+    return row and _delivery(row)
+
+
+# Bursts ---------------------------------------------------------------------------------------------------------------
+
+
+async def lock_bursts(connection: Connection, keys: Collection[BurstKey]) -> dict[BurstKey, Sent]:
+    """The last delivery recorded for each, locked in key order; those without one get a row that says so."""
+    ordered = sorted(keys)
+    await connection.execute(
+        "INSERT INTO dispatcher.bursts (endpoint_id, email_hash, delivery_id, digest, sequence, recorded_at)"
+        " SELECT endpoint_id, email_hash, $3, '', -1, now() FROM unnest($1::uuid[], $2::text[])"
+        " AS k (endpoint_id, email_hash) ON CONFLICT DO NOTHING",
+        [endpoint for endpoint, _ in ordered],
+        [email_hash for _, email_hash in ordered],
+        UUID(int=0),
+    )
+    rows = await connection.fetch(
+        "SELECT b.endpoint_id, b.email_hash, b.delivery_id, b.digest, b.sequence, b.recorded_at"
+        " FROM unnest($1::uuid[], $2::text[]) AS k (endpoint_id, email_hash) JOIN dispatcher.bursts b"
+        " ON b.endpoint_id = k.endpoint_id AND b.email_hash = k.email_hash"
+        " ORDER BY b.endpoint_id, b.email_hash FOR UPDATE OF b",
+        [endpoint for endpoint, _ in ordered],
+        [email_hash for _, email_hash in ordered],
+    )
+    return {
+        (row["endpoint_id"], row["email_hash"]): Sent(
+            row["delivery_id"], row["digest"], row["sequence"], row["recorded_at"]
+        )
+        for row in rows
+        if row["sequence"] >= 0
+    }
+
+
+async def save_bursts(connection: Connection, last: Mapping[BurstKey, Sent]) -> None:
+    rows = [(*key, sent.delivery_id, sent.digest, sent.sequence, sent.recorded_at) for key, sent in last.items()]
+    await connection.execute(
+        "UPDATE dispatcher.bursts b SET delivery_id = k.delivery_id, digest = k.digest, sequence = k.sequence,"
+        " recorded_at = k.recorded_at FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::bytea[], $5::bigint[],"
+        " $6::timestamptz[]) AS k (endpoint_id, email_hash, delivery_id, digest, sequence, recorded_at)"
+        " WHERE b.endpoint_id = k.endpoint_id AND b.email_hash = k.email_hash",
+        *columns(rows, 6),
+    )
+
+
+async def forget_bursts(connection: Connection, before: datetime) -> None:
+    """Rows older than any window decide nothing any more."""
+    await connection.execute("DELETE FROM dispatcher.bursts WHERE recorded_at < $1", before)
 
 
 def _delivery(row: asyncpg.Record) -> Delivery:
@@ -309,6 +660,8 @@ def _delivery(row: asyncpg.Record) -> Delivery:
         mode=row["mode"],
         max_attempts=row["max_attempts"],
         attempts=row["attempts"],
+        parked_until=row["parked_until"],
+        asked=row["asked"],
     )
 
 
@@ -322,6 +675,7 @@ def _endpoint(row: asyncpg.Record, vault: Vault) -> Endpoint:
         mode=row["delivery"],
         format=row["format"],
         include_email=row["include_email"],
+        filter=parse_filter(row["filter"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
@@ -336,6 +690,10 @@ def _target(row: asyncpg.Record, vault: Vault, *, enabled: bool) -> Target:
         secret=secret,
         headers=json.loads(headers) if headers else {},
         enabled=enabled,
+        next_secret=_opened(row.get("next_secret"), vault),
+        overlap_until=row.get("overlap_until"),
+        standard_webhooks=bool(row.get("standard_webhooks")),
+        permanent_codes=frozenset(row.get("permanent_codes") or ()),
     )
 
 

@@ -9,10 +9,11 @@ import structlog
 
 from dispatcher import deliveries, store
 from dispatcher.attempt import Attempts, Job
-from dispatcher.deliveries import NO_TARGET
+from dispatcher.breaker import HEALTHY
+from dispatcher.classify import SLOW
+from dispatcher.deliveries import NO_TARGET, Rules
 from dispatcher.lanes import Lanes
-from dispatcher.recorder import Recorder
-from dispatcher.store import Record
+from dispatcher.recorder import Record, Recorder
 from shared.db import Pool, is_transient
 
 log = structlog.get_logger()
@@ -27,8 +28,18 @@ class Traffic:
     """Starts jobs as the lanes allow. One place in a lane is held from `take` until the job is recorded."""
 
     def __init__(
-        self, *, attempts: Attempts, recorder: Recorder, cap: int, lease: timedelta, expire_after: timedelta
+        self,
+        *,
+        pool: Pool,
+        attempts: Attempts,
+        recorder: Recorder,
+        rules: Rules,
+        cap: int,
+        lease: timedelta,
+        expire_after: timedelta,
     ) -> None:
+        self._pool = pool
+        self._rules = rules
         self._attempts = attempts
         self._recorder = recorder
         self._cap = cap
@@ -90,6 +101,7 @@ class Traffic:
         try:
             try:
                 record = await self._outcome(job)
+                self._adapt(target_id, record)
             finally:
                 self._lanes.landed(target_id)
                 self._pump()
@@ -98,22 +110,37 @@ class Traffic:
         finally:
             self.give_back(target_id)
 
+    def _adapt(self, target_id: UUID, record: Record | None) -> None:
+        """As many at once as a target shows that it can take."""
+        answer = record and record.answer
+        if not answer:
+            return
+        if answer.complaint is None:
+            self._lanes.widen(target_id)
+        elif answer.phase is not None or answer.status_code in SLOW:
+            self._lanes.narrow(target_id)
+
     async def _outcome(self, job: Job) -> Record | None:
-        """What is to be recorded; None: too little is left of the lease, `due` finds it again."""
-        target = job.target
-        step = deliveries.suppressed(job.delivery, target, now=datetime.now(UTC), expire_after=self._expire_after)
+        """What is to be recorded; None: it is not for now, `due` finds it again."""
+        target, now = job.target, datetime.now(UTC)
+        step = deliveries.suppressed(job.delivery, target, now=now, expire_after=self._expire_after)
         if step or target is None:
-            return self._attempts.suppression(job, step or NO_TARGET)
+            return self._attempts.unsent(job, step or NO_TARGET)
+        breaker = self._recorder.outages.get(target.id, HEALTHY)
+        if breaker.is_slow(now):
+            await _release(self._pool, [job])
+            return None
+        if breaker.is_open and job.delivery.mode == "retry" and not (job.probe or job.delivery.asked):
+            return self._attempts.unsent(job, deliveries.parked(job.delivery, now=now, rules=self._rules))
         if job.lease_left() < min(target.timeout + RECORDING, self._lease * FRESH):
             return None
-        _, record = await self._attempts.send(job, target)
-        return record
+        return await self._attempts.send(job, target)
 
-    async def finish(self, pool: Pool, *, within: float) -> None:
+    async def finish(self, *, within: float) -> None:
         """Start nothing more, give back what did not start, wait for what is in flight, then for its records."""
         unstarted = self._lanes.clear()
         if unstarted:
-            await _release(pool, unstarted)
+            await _release(self._pool, unstarted)
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=within)
             for task in late:

@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import TypeVar, get_args
 from uuid import UUID
 
-from dispatcher import fanout, store
+from dispatcher import bursts, fanout, store
 from dispatcher.attempt import Job
+from dispatcher.deliveries import DUPLICATE
 from dispatcher.directory import Directory
 from dispatcher.endpoints import Target
 from dispatcher.fanout import Fanout, New, Surroundings
@@ -42,6 +43,7 @@ class Worker:
         partitions: Partitions,
         delays: Sequence[float],
         lease: timedelta,
+        burst_window: timedelta,
     ) -> None:
         self._pool = pool
         self._directory = directory
@@ -49,6 +51,7 @@ class Worker:
         self._partitions = partitions
         self._delays = delays
         self._lease = lease
+        self._burst_window = burst_window
 
     async def process_events(self, batch: Sequence[Event]) -> None:
         await self._deliver([event for event in batch if event.type in WEBHOOK_EVENTS], self._fan_out_events)
@@ -85,18 +88,30 @@ class Worker:
         """
         if not fanned.deliveries:
             return set()
+        await self._leave_out_repeats(connection, fanned)
         frozen = await store.insert_bodies(connection, _bodies(fanned))
         for new in fanned.deliveries.values():
             delivery = new.delivery
-            if (delivery.source_id, delivery.shape) in frozen and self._traffic.take(delivery.target_id):
+            fresh = (delivery.source_id, delivery.shape) in frozen and new.step is None
+            if fresh and self._traffic.take(delivery.target_id):
                 placed.append(new)
         return await store.insert_deliveries(
             connection,
-            [new.delivery for new in fanned.deliveries.values()],
+            [(new.delivery, new.step) for new in fanned.deliveries.values()],
             lease=lease,
             leased={new.delivery.id for new in placed},
             lease_for=self._lease,
         )
+
+    async def _leave_out_repeats(self, connection: Connection, fanned: Fanout) -> None:
+        """Settings webhooks that would only say again what the last one said, within seconds."""
+        candidates = fanned.bursts()
+        if not candidates or not self._burst_window:
+            return
+        last = await store.lock_bursts(connection, {key for key, _ in candidates.values()})
+        decided = bursts.decide(last, list(candidates.values()), window=self._burst_window)
+        await store.save_bursts(connection, decided.last)
+        fanned.suppress(decided.duplicates, DUPLICATE)
 
     async def _fan_out_events(self, connection: Connection, batch: Sequence[Event]) -> Fanout:
         await self._directory.refresh(connection, {event.store_id for event in batch})

@@ -16,9 +16,9 @@ from scorer.scoring import Scoring, merged
 from scorer.store import customers, jobs, links, scoring
 from scorer.store.scoring import StoredScoring
 from scorer.worker import Scorer
+from shared import jobs as shared_jobs
 from shared.commands import Command, Handler, RefusedError, invalid, parse
 from shared.events import Cause, Event
-from shared.ids import uuid7
 from shared.mistakes import mistakes
 from shared.outbox import Transaction
 
@@ -280,7 +280,7 @@ async def _change_scoring(scorer: Scorer, transaction: Transaction, command: Com
         return {"version": stored.version, "job_id": None}
     new = StoredScoring(stored.version + 1, currency, settings)
     await scoring.save(connection, command.store_id, new, actor=command.actor, now=now)
-    job_id = await jobs.queue(connection, uuid7(), command.store_id, "recompute", now)
+    job_id = await jobs.queue(connection, command.store_id, "recompute")
     return {"version": new.version, "job_id": str(job_id)}
 
 
@@ -298,9 +298,8 @@ def _settings(stored: Mapping[str, Any], asked: ScoringPatch) -> dict[str, Any]:
     return settings
 
 
-async def _recompute(scorer: Scorer, transaction: Transaction, command: Command, __: Nothing) -> Any:
-    now = scorer.now()
-    job_id = await jobs.queue(transaction.connection, uuid7(), command.store_id, "recompute", now)
+async def _recompute(_: Scorer, transaction: Transaction, command: Command, __: Nothing) -> Any:
+    job_id = await jobs.queue(transaction.connection, command.store_id, "recompute")
     return {"job_id": str(job_id)}
 
 
@@ -308,7 +307,7 @@ async def _sweep(scorer: Scorer, _: Transaction, command: Command, __: Nothing) 
     return {"due": await sweep.sweep(scorer, scorer.now(), command.store_id)}
 
 
-async def _cancel(scorer: Scorer, transaction: Transaction, command: Command, asked: OfJob) -> Any:
-    if not await jobs.cancel(transaction.connection, command.store_id, asked.job_id, scorer.now()):
+async def _cancel(_: Scorer, transaction: Transaction, command: Command, asked: OfJob) -> Any:
+    if not await shared_jobs.cancel(transaction.connection, "scorer", command.store_id, asked.job_id):
         raise RefusedError(404, "trustlens_job_not_found", "There is no such job.")
     return {"job_id": str(asked.job_id)}

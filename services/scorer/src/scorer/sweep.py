@@ -8,10 +8,11 @@ import structlog
 
 from scorer.changes import Asked
 from scorer.customer import Key
-from scorer.store import jobs, orders, rescoring
-from scorer.store.jobs import Job
+from scorer.store import orders, rescoring
 from scorer.worker import Scorer
 from shared.db import is_transient
+from shared.jobs import Job, Jobs
+from shared.outbox import Transaction
 from shared.pause import pause
 
 log = structlog.get_logger()
@@ -21,7 +22,6 @@ RECOMPUTE_PAGE = 200
 CATEGORIES_PAGE = 5000
 """Orders looked at in one statement: mostly index and comparison."""
 SWEEP_PAGE = 5000
-TELL_EVERY = timedelta(seconds=5)
 
 
 async def rescore_all_due(scorer: Scorer) -> None:
@@ -66,59 +66,28 @@ def until_next(now: datetime, hour: int) -> timedelta:
 
 async def do_jobs(scorer: Scorer, stop: asyncio.Event) -> None:
     """Do what is queued, one job after the other."""
-    while not stop.is_set():
-        async with scorer.pool.acquire() as connection:
-            job = await jobs.claim(connection)
-        if job is None:
-            return
-        await _do(scorer, job, stop)
+
+    async def recompute(transaction: Transaction, job: Job) -> Job | None:
+        return await _recompute_page(scorer, transaction, job)
+
+    pages = {"recompute": recompute, "categories": _categories_page}
+    await Jobs(scorer.pool, scorer.outbox, "scorer", pages).run_queued(stop)
 
 
-async def _do(scorer: Scorer, job: Job, stop: asyncio.Event) -> None:
-    """Page by page, each with its progress in one commit. Whoever finds it after a crash goes on behind the last."""
-    page = {"recompute": _recompute_page, "categories": _categories_page}[job.kind]
-    told_at = scorer.now()
-    log.info("job.began", job=str(job.id), kind=job.kind)
-    while not stop.is_set():
-        try:
-            after = await page(scorer, job)
-        except Exception as error:
-            if is_transient(error):
-                raise
-            log.error("job.failed", job=str(job.id), kind=job.kind, error=type(error).__name__)
-            await jobs.finish(scorer.pool, job.id, scorer.now(), error=type(error).__name__)
-            return
-        if after is None:
-            log.info("job.ended", job=str(job.id), kind=job.kind, done=job.done)
-            return
-        job = after
-        if scorer.now() - told_at > TELL_EVERY:
-            told_at = scorer.now()
-            log.info("job.progress", job=str(job.id), kind=job.kind, done=job.done)
-
-
-async def _recompute_page(scorer: Scorer, job: Job) -> Job | None:
-    """The next customers, scored anew from their facts. None: that was all, or it was cancelled."""
+async def _recompute_page(scorer: Scorer, transaction: Transaction, job: Job) -> Job | None:
+    """The next customers, scored anew from their facts."""
+    keys = await rescoring.page(transaction.connection, job.store_id, job.position, RECOMPUTE_PAGE)
+    if not keys:
+        return None
     await scorer.partitions.cover(scorer.pool, [scorer.now()])
-    async with scorer.outbox.transaction() as transaction:
-        keys = await rescoring.page(transaction.connection, job.store_id, job.position, RECOMPUTE_PAGE)
-        if not keys:
-            await jobs.finish(transaction.connection, job.id, scorer.now())
-            return None
-        after = Job(job.id, job.store_id, job.kind, job.done + len(keys), keys[-1][1])
-        if not await jobs.advance(transaction.connection, job, seen=len(keys), position=after.position):
-            return None
-        due: dict[Key, tuple[Asked]] = dict.fromkeys(keys, ("settings",))
-        await scorer.rescore(transaction, due)
-        return after
+    due: dict[Key, tuple[Asked]] = dict.fromkeys(keys, ("settings",))
+    await scorer.rescore(transaction, due)
+    return job.further(seen=len(keys), position=keys[-1][1])
 
 
-async def _categories_page(scorer: Scorer, job: Job) -> Job | None:
+async def _categories_page(transaction: Transaction, job: Job) -> Job | None:
     """The next orders, brought to the catalogue of now; their customers are marked."""
-    async with scorer.pool.acquire() as connection, connection.transaction():
-        seen, last = await orders.recategorise(connection, job.store_id, int(job.position or 0), CATEGORIES_PAGE)
-        if last is None:
-            await jobs.finish(connection, job.id, scorer.now())
-            return None
-        after = Job(job.id, job.store_id, job.kind, job.done + seen, str(last))
-        return after if await jobs.advance(connection, job, seen=seen, position=after.position) else None
+    seen, last = await orders.recategorise(
+        transaction.connection, job.store_id, int(job.position or 0), CATEGORIES_PAGE
+    )
+    return None if last is None else job.further(seen=seen, position=str(last))

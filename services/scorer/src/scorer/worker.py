@@ -205,7 +205,7 @@ class Scorer:
         await orders.save_categories(connection, names)
         changed = await orders.save_products(connection, entries)
         for store_id in sorted({store_id for store_id, _ in changed}):
-            await jobs.queue(connection, uuid7(), store_id, "categories", self.now())
+            await jobs.queue(connection, store_id, "categories")
         return [
             (fact.id, "applied" if (fact.store_id, fact.data.id) in changed else "unchanged", None)
             for fact in found.products

@@ -1,16 +1,19 @@
 """TrustLens' own format: the body of each event, byte for byte, and the headers that go with it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
 from dispatcher.deliveries import Delivery
+from dispatcher.endpoints import Target
 from shared.events import Automation, Change, Event, EventData, OrderInfo, Snapshot
 from shared.jsontext import dumps, in_currency
-from shared.signing import sign
+from shared.signing import sign, standard_headers
 
 USER_AGENT = f"TrustLens/{version('trustlens-dispatcher')}"
 TEST_MESSAGE = "This is a test delivery from TrustLens."
@@ -123,10 +126,23 @@ def _order(order: OrderInfo) -> Mapping[str, Any]:
     }
 
 
+def digest(body: bytes) -> bytes:
+    """Of a body without its timestamp: what burst dedup compares. A Slack body has none, and counts whole."""
+    return sha256(_TIMESTAMP.sub(b"", body, count=1)).digest()
+
+
+_TIMESTAMP = re.compile(rb'"timestamp":"[0-9T:+-]{25}",')
+"""As `render` writes it, before anything that a shop or a customer wrote."""
+
+
 def headers(
-    delivery: Delivery, *, secret: str, body: bytes, custom: Mapping[str, str], now: datetime
+    delivery: Delivery, target: Target, *, secret: str, next_secret: str | None, body: bytes, now: datetime
 ) -> dict[str, str]:
-    """Headers of one attempt; the signature is made afresh for each. Custom headers never replace ours."""
+    """Headers of one attempt; the signatures are made afresh for each. Custom headers never replace ours.
+
+    X-TrustLens-Signature has exactly one value, as receivers compare the whole header: during a rotation the old
+    secret's, with the new one's beside it.
+    """
     timestamp = int(now.timestamp())
     ours = {
         "Content-Type": "application/json",
@@ -138,5 +154,11 @@ def headers(
         "X-TrustLens-Webhook-ID": str(delivery.target_id),
         "X-TrustLens-Sequence": str(delivery.sequence),
     }
+    if next_secret is not None:
+        ours["X-TrustLens-Signature-Next"] = sign(next_secret, timestamp, body)
+    if target.standard_webhooks:
+        ours |= standard_headers(
+            secret, message_id=str(delivery.id), timestamp=timestamp, body=body, next_secret=next_secret
+        )
     taken = {name.lower() for name in ours}
-    return {name: value for name, value in custom.items() if name.lower() not in taken} | ours
+    return {name: value for name, value in target.headers.items() if name.lower() not in taken} | ours

@@ -169,6 +169,7 @@ CREATE TABLE scorer.jobs (
     id uuid PRIMARY KEY,
     store_id uuid NOT NULL,
     kind text NOT NULL,                      -- recompute, categories
+    params jsonb NOT NULL DEFAULT '{}',
     state text NOT NULL,                     -- queued, running, done, failed, cancelled
     done bigint NOT NULL DEFAULT 0,
     total bigint,

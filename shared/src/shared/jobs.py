@@ -1,0 +1,166 @@
+"""Long work as rows of `<schema>.jobs`: claimed with a lease, done in pages, with progress, cancelled by whoever asks.
+
+Each page commits together with its progress. So whoever finds a job after a crash goes on behind its last page.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from shared.db import Connection, Pool, is_transient
+from shared.outbox import Outbox, Transaction
+
+log = structlog.get_logger()
+
+LEASE = timedelta(seconds=30)
+"""How long nobody else goes on with a job whose last page was done by somebody."""
+TELL_EVERY = 5.0
+"""Seconds between two lines about the progress of one job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    id: UUID
+    store_id: UUID
+    kind: str
+    done: int = 0
+    position: str = ""
+    """Where to go on. "": at the beginning."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def further(self, *, seen: int, position: str) -> "Job":
+        """With one more page done."""
+        return replace(self, done=self.done + seen, position=position)
+
+
+Page = Callable[[Transaction, Job], Awaitable[Job | None]]
+"""Does the next page in the transaction it is given; the job behind that page, or None: there was nothing more."""
+
+
+class Jobs:
+    """One service's jobs. `pages`: how each kind does a page."""
+
+    def __init__(self, pool: Pool, outbox: Outbox, schema: str, pages: Mapping[str, Page]) -> None:
+        self._pool = pool
+        self._outbox = outbox
+        self._table = f"{schema}.jobs"
+        self._pages = pages
+
+    async def run_queued(self, stop: asyncio.Event) -> None:
+        """Do what is queued, one job after the other, until nothing is left or `stop`."""
+        while not stop.is_set() and (job := await self._claim()):
+            await self._run(job, stop)
+
+    async def _claim(self) -> Job | None:
+        """The oldest job that nobody is doing."""
+        row = await self._pool.fetchrow(
+            f"UPDATE {self._table} SET state = 'running', leased_until = now() + $1 WHERE id = ("
+            f" SELECT id FROM {self._table} WHERE state = 'queued' OR (state = 'running' AND leased_until < now())"
+            " ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)"
+            " RETURNING id, store_id, kind, done, coalesce(position, '') AS position, params",
+            LEASE,
+        )
+        return row and Job(**{**row, "params": json.loads(row["params"])})
+
+    async def _run(self, job: Job, stop: asyncio.Event) -> None:
+        told = asyncio.get_running_loop().time()
+        log.info("job.began", job=str(job.id), kind=job.kind, done=job.done)
+        while not stop.is_set():
+            try:
+                after = await self._page(job)
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                log.error("job.failed", job=str(job.id), kind=job.kind, error=type(error).__name__)
+                await self._finish(self._pool, job, error=type(error).__name__)
+                return
+            if after is None:
+                log.info("job.ended", job=str(job.id), kind=job.kind, done=job.done)
+                return
+            job = after
+            if asyncio.get_running_loop().time() - told > TELL_EVERY:
+                told = asyncio.get_running_loop().time()
+                log.info("job.progress", job=str(job.id), kind=job.kind, done=job.done)
+
+    async def _page(self, job: Job) -> Job | None:
+        """None: that was all, or it was cancelled, or another replica has it."""
+        async with self._outbox.transaction() as transaction:
+            if not await self._hold(transaction.connection, job):
+                return None
+            after = await self._pages[job.kind](transaction, job)
+            if after is None:
+                await self._finish(transaction.connection, job)
+            else:
+                await self._advance(transaction.connection, after)
+            return after
+
+    async def _hold(self, connection: Connection, job: Job) -> bool:
+        """Whether the job still stands where we left it; nobody else touches it until the commit."""
+        return bool(
+            await connection.fetchval(
+                f"SELECT true FROM {self._table} WHERE id = $1 AND state = 'running'"
+                " AND coalesce(position, '') = $2 FOR UPDATE",
+                job.id,
+                job.position,
+            )
+        )
+
+    async def _advance(self, connection: Connection, job: Job) -> None:
+        await connection.execute(
+            f"UPDATE {self._table} SET done = $2, position = $3, leased_until = now() + $4 WHERE id = $1",
+            job.id,
+            job.done,
+            job.position,
+            LEASE,
+        )
+
+    async def _finish(self, connection: Connection | Pool, job: Job, *, error: str | None = None) -> None:
+        await connection.execute(
+            f"UPDATE {self._table} SET state = $2, error = $3, finished_at = now(), leased_until = NULL"
+            " WHERE id = $1 AND state = 'running'",
+            job.id,
+            "failed" if error else "done",
+            error,
+        )
+
+
+async def queue(connection: Connection, schema: str, job: Job, *, total: int | None, once: bool = False) -> UUID:
+    """The id of a job that will be done from its beginning. `once`: one of its kind that waits already will do."""
+    waiting = once and await connection.fetchval(
+        f"SELECT id FROM {schema}.jobs WHERE store_id = $1 AND kind = $2 AND state = 'queued' LIMIT 1 FOR UPDATE",
+        job.store_id,
+        job.kind,
+    )
+    if waiting:
+        return UUID(str(waiting))
+    await connection.execute(
+        f"INSERT INTO {schema}.jobs (id, store_id, kind, params, state, total, created_at)"
+        " VALUES ($1, $2, $3, $4, 'queued', $5, now())",
+        job.id,
+        job.store_id,
+        job.kind,
+        json.dumps(dict(job.params)),
+        total,
+    )
+    return job.id
+
+
+async def cancel(connection: Connection, schema: str, store_id: UUID, job_id: UUID) -> bool:
+    """False: the store has no such job. One that is over stays as it is."""
+    await connection.execute(
+        f"UPDATE {schema}.jobs SET state = 'cancelled', finished_at = now(), leased_until = NULL"
+        " WHERE id = $1 AND store_id = $2 AND state IN ('queued', 'running')",
+        job_id,
+        store_id,
+    )
+    return bool(
+        await connection.fetchval(
+            f"SELECT EXISTS (SELECT FROM {schema}.jobs WHERE id = $1 AND store_id = $2)", job_id, store_id
+        )
+    )
