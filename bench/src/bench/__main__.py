@@ -30,7 +30,9 @@ def bench(
     """Measure the scorer on servers of the bench's own. Exit code 1: a bound was missed."""
     began = datetime.now(UTC)
     log.configure("bench", level="warning")
-    wanted = [name for name in only.split(",") if name] or list(scenarios.NAMES)
+    wanted = only.split(",") if only else list(scenarios.NAMES)
+    if unknown := set(wanted) - set(scenarios.NAMES):
+        raise typer.BadParameter(f"there is no scenario {', '.join(sorted(unknown))}", param_hint="--only")
     sizes = scenarios.sizes(full=full, scale=scale)
     results: list[Result] = []
     with site() as where:

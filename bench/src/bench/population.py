@@ -6,10 +6,11 @@ from pathlib import Path
 
 import asyncpg
 
-from bench import stack
+from bench import people, stack
 from bench.people import PRODUCTS
 from bench.progress import counted
 from bench.stack import Shop, Site
+from local_stack.errors import StackError
 from local_stack.postgres import DATABASE
 from shared.migrations import HEAD
 
@@ -59,7 +60,8 @@ async def _fill(site: Site, customers: int) -> None:
             await _add(connection, what, customers)
         await connection.execute("SELECT bench.add_link_hashes()")
         await _add(connection, "orders", customers * ORDERS_EACH)
-        await connection.execute("SELECT bench.add_products($1)".replace("$1", str(PRODUCTS)))
+        await connection.execute("SELECT bench.add_products($1)", PRODUCTS)
+        await _check(connection, site.shops[0], customers)
         with counted(f"{customers:,} customers: VACUUM ANALYZE", 1):
             await connection.execute("VACUUM (ANALYZE)")
     finally:
@@ -81,6 +83,20 @@ def hmac_keys(key: bytes) -> tuple[bytes, bytes]:
     """What HMAC puts before the message and before the inner hash."""
     block = (hashlib.sha256(key).digest() if len(key) > BLOCK else key).ljust(BLOCK, b"\0")
     return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
+
+
+async def _check(connection: asyncpg.Connection, shop: Shop, customers: int) -> None:
+    """The last person is the one whom facts will name: else every fact would be a stranger's.
+
+    Raises:
+        StackError: population.sql and people.py make different ones.
+    """
+    found = await connection.fetchval(
+        "SELECT array_agg(encode(hash, 'hex') ORDER BY hash) FROM scorer.fingerprints WHERE email_hash = $1",
+        people.hashed(shop, customers),
+    )
+    if tuple(found or ()) != people.fingerprints(shop, customers):
+        raise StackError("The customers in the tables are not those whom the facts will name.")
 
 
 async def _add(connection: asyncpg.Connection, what: str, count: int) -> None:

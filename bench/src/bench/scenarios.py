@@ -29,14 +29,14 @@ class Sizes:
 
 def sizes(*, full: bool, scale: float) -> Sizes:
     def scaled(count: int) -> int:
-        return max(round(count * scale), 1000)
+        return max(round(count * scale) // 1000, 1) * 1000
 
     return Sizes(
         facts=scaled(25_000 if full else 6_000),
         rounds=3 if scale == 1 else 1,
         small=scaled(10_000),
         large=scaled(1_000_000 if full else 100_000),
-        growth_facts=scaled(5_000),
+        growth_facts=scaled(5_000 if full else 2_000),
         burst=200,
         hub=scaled(100_000 if full else 20_000),
         lane_seconds=(30 if full else 15) * max(scale, 0.2),
