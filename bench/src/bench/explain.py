@@ -44,21 +44,7 @@ Plan = Mapping[str, Any]
 """A node of a plan, as EXPLAIN writes it in JSON."""
 
 NONE = Bound("at most", 0)
-WATCHED = frozenset(
-    {
-        "checkouts",
-        "customers",
-        "deleted_orders",
-        "disputes",
-        "fingerprints",
-        "link_hashes",
-        "orders",
-        "payments",
-        "products",
-        "refunds",
-        "reported_refunds",
-    }
-)
+WATCHED = frozenset(population.FILLED)
 """Tables of the scorer that grow with the stores."""
 BATCH = 200
 BATCHES = 3

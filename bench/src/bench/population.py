@@ -1,6 +1,8 @@
 """Databases that hold a store of many customers, made inside Postgres and kept as templates between runs."""
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +18,20 @@ from shared.migrations import HEAD
 
 ORDERS_EACH = 10
 CHUNK = 50_000
+FILLED = (
+    "checkouts",
+    "customers",
+    "deleted_orders",
+    "disputes",
+    "fingerprints",
+    "link_hashes",
+    "orders",
+    "payments",
+    "products",
+    "refunds",
+    "reported_refunds",
+)
+"""Tables of the scorer that population.sql fills."""
 FIRST_ORDERS = timedelta(days=520)
 """Before now; the last are 70 days old."""
 BLOCK = 64
@@ -56,11 +72,13 @@ async def _fill(site: Site, customers: int) -> None:
     try:
         await connection.execute(_SQL)
         await _begin(connection, site.shops[0], customers)
-        for what in ("people", "customers", "fingerprints"):
-            await _add(connection, what, customers)
-        await connection.execute("SELECT bench.add_link_hashes()")
-        await _add(connection, "orders", customers * ORDERS_EACH)
-        await connection.execute("SELECT bench.add_products($1)", PRODUCTS)
+        await _add(connection, "people", customers)
+        async with _without_indexes(connection):
+            await _add(connection, "customers", customers)
+            await _add(connection, "fingerprints", customers)
+            await connection.execute("SELECT bench.add_link_hashes()")
+            await _add(connection, "orders", customers * ORDERS_EACH)
+            await connection.execute("SELECT bench.add_products($1)", PRODUCTS)
         await _check(connection, site.shops[0], customers)
         with counted(f"{customers:,} customers: VACUUM ANALYZE", 1):
             await connection.execute("VACUUM (ANALYZE)")
@@ -85,6 +103,27 @@ def hmac_keys(key: bytes) -> tuple[bytes, bytes]:
     return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
 
 
+@asynccontextmanager
+async def _without_indexes(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Made again at the end, by sorting: ten times quicker than row by row."""
+    rows = await connection.fetch(
+        "SELECT i.indrelid::regclass::text AS table, i.indexrelid::regclass::text AS index, c.conname AS constraint,"
+        " pg_get_constraintdef(c.oid) AS definition, pg_get_indexdef(i.indexrelid) AS statement"
+        " FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid"
+        " WHERE t.relnamespace = 'scorer'::regnamespace AND t.relname = ANY($1::text[])",
+        FILLED,
+    )
+    for row in rows:
+        own = f"ALTER TABLE {row['table']} DROP CONSTRAINT {row['constraint']}"
+        await connection.execute(own if row["constraint"] else f"DROP INDEX {row['index']}")
+    yield
+    with counted("indexes", len(rows)) as show:
+        for nth, row in enumerate(rows, 1):
+            own = f"ALTER TABLE {row['table']} ADD CONSTRAINT {row['constraint']} {row['definition']}"
+            await connection.execute(own if row["constraint"] else row["statement"])
+            show(nth)
+
+
 async def _check(connection: asyncpg.Connection, shop: Shop, customers: int) -> None:
     """The last person is the one whom facts will name: else every fact would be a stranger's.
 
@@ -105,4 +144,3 @@ async def _add(connection: asyncpg.Connection, what: str, count: int) -> None:
             high = min(low + CHUNK - 1, count)
             await connection.execute(f"SELECT bench.add_{what}($1, $2)", low, high)
             show(high)
-        await connection.execute("ANALYZE")

@@ -4,10 +4,13 @@ The scorer has one core for itself; the servers and this process share the other
 """
 
 import asyncio
+import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -23,7 +26,7 @@ from local_stack.folder import CHECKOUT, Folder
 from local_stack.postgres import DATABASE
 from local_stack.services import STOP_SIGNALS, Service, ServiceProcess
 from local_stack.stack import Stack
-from shared import db, topology
+from shared import db, migrations, topology
 from shared.broker import Broker, Outgoing
 from shared.secrets import Vault
 
@@ -87,6 +90,7 @@ def site(folder: Folder = FOLDER) -> Iterator[Site]:
     stack = Stack(folder, environ=environ, services=(), postgres_settings=POSTGRES_SETTINGS)
     try:
         _scorer_process(folder).process.stop(STOP_SIGNALS)  # of a run that was killed
+        _forget_other_schemas(stack)
         stack.up(progress.step)
         keys = passwords.kept(folder).secret_key
         yield Site(stack, asyncio.run(_shops(stack.database_url, keys)), scorer_core, frozenset(others))
@@ -100,6 +104,18 @@ def _cores() -> tuple[int, set[int]]:
     """(the scorer's, the others'); the same one where there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[-1], set(allowed[:-1] or allowed)
+
+
+def _forget_other_schemas(stack: Stack) -> None:
+    """Databases that other migrations made are of no use, and hold nothing that cannot be made again."""
+    versions = sorted((Path(migrations.__file__).parent / "versions").glob("*.sql"))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in versions)).hexdigest()
+    noted = stack.folder.path / "schema"
+    if noted.exists() and noted.read_text() == digest:
+        return
+    stack.postgres.stop()
+    shutil.rmtree(stack.folder.postgres, ignore_errors=True)
+    noted.write_text(digest)
 
 
 async def _shops(database_url: str, secret_keys: str) -> list[Shop]:
