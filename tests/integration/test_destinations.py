@@ -17,10 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from dispatcher.classify import Answer, Delivered, GiveUp, Retry, Verdict, classify
-from dispatcher.destinations import email
+from dispatcher.destinations import email, slack, woocommerce
 from dispatcher.destinations.email import Security, Smtp
+from dispatcher.destinations.woocommerce import Action, Credentials
+from dispatcher.send import Sender, open_session
 from shared.targets import Reach
-from support import smtp
+from support import fake_store, smtp
+from support.fake_store import KEY, SECRET, FakeStore
 from support.smtp import PASSWORD, USER, Mailbox
 from unit.test_webhook_bodies import AUTOMATION, SITE
 
@@ -290,3 +293,211 @@ async def test_what_is_no_address_is_not_tried_again(mailbox: Mailbox) -> None:
     bad = email.render(AUTOMATION, SITE, to="a@b.example, c@d.example", subject="", text=None)
     answer = await email.send(bad, smtp=server_at(mailbox.port), reach=LOCAL, message_id=ID, timeout=5)
     assert verdict(answer) == GiveUp("its sender or recipient is not an address that mail can go to")
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[Sender]:
+    async with open_session(LOCAL) as session:
+        yield Sender(session)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Delivered()),
+        (
+            b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n",
+            Retry(timedelta(seconds=30)),
+        ),
+    ],
+)
+async def test_a_slack_message_is_posted_unsigned(sender: Sender, answer: bytes, expected: Verdict) -> None:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        writer.close()
+
+    body = slack.render(AUTOMATION, SITE, include_email=False)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/services/T0/B0/x"
+        came = await slack.send(sender, url, body, timeout=5)
+    assert verdict(came) == expected
+    assert b"POST /services/T0/B0/x" in heard[0]
+    assert b"Content-Type: application/json" in heard[0]
+    assert b"X-TrustLens" not in heard[0]
+
+
+@pytest.fixture(scope="module")
+async def a_store() -> AsyncIterator[FakeStore]:
+    async with fake_store.running() as store:
+        yield store
+
+
+@pytest.fixture
+async def store(a_store: FakeStore) -> FakeStore:
+    """With order 4821 just placed, and nothing wrong."""
+    await a_store.quirks()
+    await a_store.control("_orders", [{"id": 4821, "status": "processing"}])
+    return a_store
+
+
+async def change(
+    sender: Sender,
+    store: FakeStore,
+    action: Action = "hold_order",
+    *,
+    order_id: int | None = 4821,
+    secret: str = SECRET,
+    reach: Reach = LOCAL,
+    timeout: float = 10,  # noqa: ASYNC109  # as `send` has it
+) -> Answer:
+    automation = AUTOMATION.model_copy(update={"order_id": order_id})
+    body = woocommerce.render(automation, action=action, reason="Too many returns")
+    return await woocommerce.send(
+        sender, body, store_url=store.url, credentials=Credentials(KEY, secret), reach=reach, timeout=timeout
+    )
+
+
+async def status(store: FakeStore) -> str:
+    return str((await store.ask("GET", "orders/4821"))[1]["status"])
+
+
+async def notes(store: FakeStore) -> list[str]:
+    return [note["note"] for note in (await store.ask("GET", "orders/4821/notes"))[1]]
+
+
+@pytest.mark.parametrize(("action", "becomes"), [("hold_order", "on-hold"), ("cancel_order", "cancelled")])
+async def test_an_order_is_changed_and_its_note_says_why(
+    sender: Sender, store: FakeStore, action: Action, becomes: str
+) -> None:
+    before = len(await notes(store))
+    answer = await change(sender, store, action)
+    assert verdict(answer) == Delivered()
+    assert (answer.status_code, answer.error, answer.address) == (200, None, "127.0.0.1")
+    assert await status(store) == becomes
+    assert (await notes(store))[before:] == ["Too many returns"]
+
+
+async def test_an_order_on_hold_is_left_as_it_is(sender: Sender, store: FakeStore) -> None:
+    await change(sender, store)
+    before = (await notes(store), len(await store.requests()))
+    answer = await change(sender, store)
+    assert (verdict(answer), answer.error) == (Delivered(), "already on hold")
+    assert [method for method, _ in (await store.requests())[before[1] :]] == ["GET"]
+    assert await notes(store) == before[0]
+
+
+@pytest.mark.parametrize("action", ["hold_order", "cancel_order"])
+@pytest.mark.parametrize(
+    ("current", "words"),
+    [
+        ("cancelled", "the order is already cancelled"),
+        ("refunded", "the order is already refunded"),
+        ("completed", "the order is already completed"),
+        ("failed", "the order is already failed"),
+        ("trash", "the order is already in the trash"),
+    ],
+)
+async def test_an_order_that_has_gone_past_it_is_left_and_the_log_says_so(
+    sender: Sender, store: FakeStore, action: Action, current: str, words: str
+) -> None:
+    await store.control("_orders", [{"id": 4821, "status": current}])
+    answer = await change(sender, store, action)
+    assert (verdict(answer), answer.complaint) == (GiveUp(words), words)
+    assert await status(store) == current
+
+
+async def test_an_order_on_hold_can_be_cancelled_and_an_unknown_status_held(sender: Sender, store: FakeStore) -> None:
+    for current, action in (("on-hold", "cancel_order"), ("wait-for-parts", "hold_order")):
+        await store.control("_orders", [{"id": 4821, "status": current}])
+        assert verdict(await change(sender, store, action)) == Delivered()  # type: ignore[arg-type]  # both are actions
+
+
+async def test_a_wrong_key_is_not_tried_again(sender: Sender, store: FakeStore) -> None:
+    answer = await change(sender, store, secret="cs_other")
+    assert verdict(answer) == GiveUp("the store does not let our key read orders: 401")
+    assert answer.status_code == 401
+
+
+async def test_a_key_that_may_only_read_is_not_tried_again(sender: Sender, store: FakeStore) -> None:
+    await store.quirks(read_only=True)
+    answer = await change(sender, store)
+    assert verdict(answer) == GiveUp("the store does not let our key change orders: 401")
+
+
+async def test_an_order_that_is_not_there_is_not_tried_again(sender: Sender, store: FakeStore) -> None:
+    assert verdict(await change(sender, store, order_id=1)) == GiveUp("the store has no such order")
+
+
+async def test_a_store_without_the_api_is_not_tried_again(sender: Sender, store: FakeStore) -> None:
+    elsewhere = replace(store, url=f"{store.url}/wp-json/elsewhere")
+    assert verdict(await change(sender, elsewhere)) == GiveUp("the store has no WooCommerce REST API")
+
+
+async def test_a_rule_that_fired_without_an_order_asks_no_store(sender: Sender, store: FakeStore) -> None:
+    assert verdict(await change(sender, store, order_id=None)) == GiveUp("the rule fired without an order")
+
+
+async def test_a_key_does_not_travel_unencrypted(sender: Sender, store: FakeStore) -> None:
+    answer = await change(sender, store, reach=CLOSED)
+    assert verdict(answer) == GiveUp("the store's URL must begin with https://")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_a_web_page_in_place_of_json_is_tried_again(sender: Sender, store: FakeStore, method: str) -> None:
+    await store.quirks(method=method, html=True)
+    answer = await change(sender, store)
+    assert (verdict(answer), answer.phase, answer.status_code) == (Retry(), "body", 200)
+    assert answer.complaint == "the store's answer is not the order as JSON"
+    assert answer.body.startswith(b"<!DOCTYPE html>")
+    await store.quirks()
+    assert await status(store) == "processing"
+
+
+@pytest.mark.parametrize("code", [403, 404, 503])
+async def test_a_firewalls_refusal_is_tried_again(sender: Sender, store: FakeStore, code: int) -> None:
+    await store.quirks(html=True, status=code, retry_after=3)
+    answer = await change(sender, store)
+    assert verdict(answer) == Retry(timedelta(seconds=3))
+    assert (answer.status_code, answer.complaint) == (code, f"answered {code}")
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+async def test_a_store_in_trouble_is_asked_again(sender: Sender, store: FakeStore, code: int) -> None:
+    await store.quirks(status=code, times=1)
+    assert verdict(await change(sender, store)) == Retry()
+    assert verdict(await change(sender, store)) == Delivered()
+
+
+async def test_php_noise_is_tried_again_and_kept_for_the_log(sender: Sender, store: FakeStore) -> None:
+    await store.quirks(method="PUT", php_noise=True)
+    answer = await change(sender, store)
+    assert (verdict(answer), answer.phase) == (Retry(), "body")
+    assert b"<b>Notice</b>" in answer.body
+    again = await change(sender, store)
+    assert (verdict(again), again.error) == (Delivered(), "already on hold")
+
+
+async def test_a_change_whose_answer_was_lost_is_found_done(sender: Sender, store: FakeStore) -> None:
+    await store.quirks(method="PUT", lost=True)
+    assert verdict(await change(sender, store)) == Retry()
+    await store.quirks()
+    again = await change(sender, store)
+    assert (verdict(again), again.error) == (Delivered(), "already on hold")
+
+
+async def test_a_note_that_cannot_be_added_undoes_nothing(sender: Sender, store: FakeStore) -> None:
+    await store.quirks(method="POST", status=500)
+    answer = await change(sender, store)
+    assert (verdict(answer), answer.error) == (Delivered(), "done, but the note could not be added")
+
+
+async def test_all_requests_have_one_deadline(sender: Sender, store: FakeStore) -> None:
+    await store.quirks(slow=0.3)
+    answer = await change(sender, store, timeout=0.5)
+    assert verdict(answer) == Retry()
+    assert answer.error
+    assert answer.error.startswith("no complete answer within ")
+    assert answer.duration_ms < 2000
