@@ -112,6 +112,18 @@ async def test_a_neighbours_first_order_coupon_counts_once_it_was_earlier(shop: 
     assert await shop.points("coupons") == 0
 
 
+async def test_the_evidence_of_links_depends_on_nothing_that_does_not_touch_them(shop: Shop) -> None:
+    for n in range(3):
+        await shop.process(*orders_of(person(n), 10 * n + 1, ADDRESS))
+    await shop.settle()
+    n = max(1, 2, key=lambda n: shop.hash(person(n)))  # the one who is named last
+    await shop.process(order(10 * n + 1, person(n), marks=[ADDRESS], refunds=["10.00"], modified=1))
+    await shop.settle()
+    before = (await shop.customer(person(0)))["signals"]
+    await shop.ask("customer.recalculate", email_hash=shop.hash(person(0)))
+    assert (await shop.customer(person(0)))["signals"] == before
+
+
 # Hubs -----------------------------------------------------------------------------------------------------------------
 
 
