@@ -93,7 +93,7 @@ def broken(quirks: Quirks) -> web.Response | None:
 
 def page_of(request: web.Request, rows: Iterable[Row]) -> web.Response:
     """One page, as WordPress pages: a page past the end is empty."""
-    per_page, page = int(request.query.get("per_page", 10)), int(request.query.get("page", 1))
+    per_page, page = (_number(request.query.get(name, given)) for name, given in (("per_page", "10"), ("page", "1")))
     if not 1 <= per_page <= 100 or page < 1:
         name = "page" if page < 1 else "per_page"
         return error(400, "rest_invalid_param", f"Invalid parameter(s): {name}", params={name: f"{name} is invalid."})
@@ -102,6 +102,10 @@ def page_of(request: web.Request, rows: Iterable[Row]) -> web.Response:
     shown = every[max(start, 0) : start + per_page - quirks.short_pages]
     total = {"X-WP-Total": str(len(every)), "X-WP-TotalPages": str(-(-len(every) // per_page))}
     return web.json_response([fields_of(request, row) for row in shown], headers=total)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def fields_of(request: web.Request, row: Row) -> Row:
@@ -312,10 +316,10 @@ class FakeStore:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[FakeStore]:
+async def running(*options: str) -> AsyncIterator[FakeStore]:
     """In a process of its own, which ends with the block or with this process, whichever is first."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "support.fake_store", "--until-eof"),
+        *(sys.executable, "-m", "support.fake_store", "--until-eof", *options),
         cwd=Path(__file__).parent.parent,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
