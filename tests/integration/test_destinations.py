@@ -210,6 +210,7 @@ async def test_a_refused_recipient_is_tried_again_unless_refused_for_good(
     assert verdict(answer) == (GiveUp(words) if final else Retry())
     assert (answer.status_code, answer.complaint, answer.phase) == (int(reply[:3]), words, None)
     assert b"owner@" not in answer.body
+    assert not answer.is_down
 
 
 async def test_a_refused_message_names_what_was_refused(mailbox: Mailbox) -> None:
@@ -241,6 +242,17 @@ async def test_a_server_that_hangs_in_the_handshake_ends_at_the_deadline() -> No
     async with saying() as port:
         answer = await hand_over(server_at(port, "tls"), timeout=0.3)
     assert (answer.phase, answer.error) == ("tls", "no complete answer within 0.3 s")
+
+
+async def test_a_server_that_hangs_once_it_is_to_encrypt_ends_at_the_deadline() -> None:
+    async with saying(b"220 hi\r\n", b"250-hi\r\n250 STARTTLS\r\n", b"220 go\r\n") as port:
+        answer = await hand_over(server_at(port, "starttls"), timeout=0.3)
+    assert (answer.phase, answer.error) == ("tls", "no complete answer within 0.3 s")
+
+
+async def test_a_host_that_is_none_is_said_to_be_none(mailbox: Mailbox) -> None:
+    answer = await hand_over(replace(server_at(mailbox.port), host="mail..example"))
+    assert (answer.phase, answer.error) == ("dns", "its host is no host name")
 
 
 async def test_a_mail_that_was_accepted_is_delivered_whatever_the_goodbye() -> None:

@@ -48,8 +48,12 @@ class Answer:
 
     @property
     def is_down(self) -> bool:
-        """Whether it looks like an outage: no answer at all, or the other side's own trouble (5xx)."""
-        return self.phase is not None or (self.status_code is not None and self.status_code >= 500)
+        """Whether it looks like an outage: no answer at all, or the other side's own trouble (5xx).
+
+        Who refuses for good, as mail servers do with 5xx, is up.
+        """
+        troubled = self.status_code is not None and self.status_code >= 500
+        return self.phase is not None or (troubled and self.final is None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import os
 import re
 import ssl
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.errors import MessageError
@@ -168,17 +169,21 @@ class _Handover:
         self._authorities = authorities
         self._phase: Phase = "dns"
         self._address: str | None = None
+        self._client: aiosmtplib.SMTP | None = None
 
     async def run(self, mail: EmailMessage, timeout: float) -> Answer:  # noqa: ASYNC109  # as `send` has it
         started = time.monotonic()
         try:
             async with asyncio.timeout(timeout):
-                client = await self._connected(mail)
-                said = await self._converse(client, mail)
+                said = await self._converse(await self._connected(mail), mail)
         except (errors.SMTPException, OSError, ValueError) as error:
             return self._failed(error, started, timeout)
-        await _leave(client)
-        return self._answer(started, status_code=_ACCEPTED, body=_masked(said))
+        else:
+            await self._leave()
+            return self._answer(started, status_code=_ACCEPTED, body=_masked(said))
+        finally:
+            if self._client is not None:
+                self._client.close()
 
     async def _connected(self, mail: EmailMessage) -> aiosmtplib.SMTP:
         """A client whose connection stands, TLS and all."""
@@ -187,7 +192,7 @@ class _Handover:
         tls = await asyncio.to_thread(_tls, self._authorities)
         opened = await connect(found)
         self._address = opened.getpeername()[0]
-        client = aiosmtplib.SMTP(
+        self._client = client = aiosmtplib.SMTP(
             hostname=self._smtp.host,
             sock=opened,
             use_tls=self._smtp.security == "tls",
@@ -206,13 +211,15 @@ class _Handover:
     async def _converse(self, client: aiosmtplib.SMTP, mail: EmailMessage) -> str:
         """What the server said when it accepted the mail."""
         self._phase = "write"
-        try:
-            if self._smtp.user is not None:
-                await client.login(self._smtp.user, self._smtp.password or "")
-            return (await client.send_message(mail))[1]
-        except BaseException:
-            client.close()
-            raise
+        if self._smtp.user is not None:
+            await client.login(self._smtp.user, self._smtp.password or "")
+        return (await client.send_message(mail))[1]
+
+    async def _leave(self) -> None:
+        """The mail is accepted, whatever comes of the goodbye."""
+        with suppress(errors.SMTPException, OSError):
+            if self._client is not None:
+                await self._client.quit(timeout=FAREWELL)
 
     def _failed(self, error: Exception, started: float, timeout: float) -> Answer:
         match error:
@@ -263,15 +270,6 @@ def _tls(authorities: str | None) -> ssl.SSLContext:
     return context
 
 
-async def _leave(client: aiosmtplib.SMTP) -> None:
-    try:
-        await client.quit(timeout=FAREWELL)
-    except (errors.SMTPException, OSError):
-        pass  # the mail is accepted all the same
-    finally:
-        client.close()
-
-
 def _masked(said: str) -> bytes:
     """A server's words without addresses, which it likes to repeat."""
     return _ADDRESS.sub(MASK, said).encode("utf-8", "replace")[:ANSWER_KEPT]
@@ -299,6 +297,8 @@ def _words(error: Exception, phase: Phase, timeout: float) -> str:
             return f"its certificate is not accepted: {cause.verify_message}"
         case RefusedAddressError():
             return str(cause)
+        case UnicodeError():
+            return "its host is no host name"
         case errors.SMTPException():
             return _missing(cause, phase)
         case _:
