@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections import Counter
@@ -25,6 +24,7 @@ from cli.replay import ingest_url
 from cli.shop import order_events
 from local_stack.stack import Stack
 from shared.signing import sign
+from support.languages import NODE, present
 from support.seed.verify import verify_trustlens_webhook
 
 SECRET = "an endpoint's secret, longer than 32 characters"
@@ -103,8 +103,7 @@ def accepts(received: Received) -> bool:
 
 def node_accepts(received: list[Received]) -> list[bool]:
     """What the seed's Node receiver says."""
-    node = shutil.which("node")
-    assert node, "node is needed for this test: apt-get install nodejs"
+    node = str(present(NODE))
     lines = (
         json.dumps({"body": r.body.decode(), "signature": r.signature, "timestamp": r.timestamp, "secret": SECRET})
         for r in received

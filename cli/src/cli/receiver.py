@@ -198,16 +198,21 @@ class Receiver:
         asked = parse_answer(request.query.get("answer", "")) or parse_answer(request.path.rsplit("/", 1)[-1])
         return self.answers.get(request.path) or asked or self._answer
 
-    async def _receive(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        now = self._clock()
-        verdict = verify(
+    def _verdict(self, request: web.Request, body: bytes, header: str, now: float) -> Verdict:
+        return verify(
             body,
-            signatures=request.headers.getall("X-TrustLens-Signature", []),
+            signatures=request.headers.getall(header, []),
             timestamps=request.headers.getall("X-TrustLens-Timestamp", []),
             secret=self.secrets.get(request.path, self._secret),
             now=now,
         )
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        now = self._clock()
+        verdict = self._verdict(request, body, "X-TrustLens-Signature", now)
+        if verdict is Verdict.WRONG and "X-TrustLens-Signature-Next" in request.headers:
+            verdict = self._verdict(request, body, "X-TrustLens-Signature-Next", now)  # we have the next secret already
         answer = self._answer_for(request)
         if verdict is not Verdict.VERIFIED and answer != "hang" and answer < 300:
             answer = 401
