@@ -163,6 +163,24 @@ async def test_old_facts_bring_nothing_back_and_a_new_order_brings_the_address(s
     assert (row["email"], row["email_domain"], row["linked_accounts_count"]) == (JANE, "example.com", 1)
 
 
+async def test_what_comes_while_a_customer_is_erased_brings_nothing_back(shop: Shop) -> None:
+    for n in range(1, 9):
+        who = f"p{n}@example.com"
+        await shop.process(order(n, who, marks=[mark("phone", n)]))
+        await asyncio.gather(
+            shop.ask("customer.erase", email_hash=shop.hash(who)),
+            shop.process(
+                order(n, who, status="refunded", marks=[mark("phone", n)], modified=1),
+                attempt(who, minute=5, marks=[mark("device", n)]),
+                by=shop.another_scorer(),
+            ),
+        )
+    await shop.settle()
+    assert await shop.pool.fetchval("SELECT count(email) FROM scorer.customers") == 0
+    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.fingerprints") == 0
+    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.events WHERE body LIKE '%example.com%'::bytea") == 0
+
+
 # How a store scores ---------------------------------------------------------------------------------------------------
 
 
