@@ -7,7 +7,7 @@ import pytest
 
 from scorer import sweep
 from shared.secrets import Vault
-from support.facts import JANE, JOHN, NOW, ago, mark, order
+from support.facts import JANE, JOHN, NOW, ago, decline, mark, order
 from support.scoring_shop import Shop, open_shop
 
 
@@ -41,6 +41,17 @@ async def test_a_burst_leaves_its_ninety_days_and_anomalies_their_thirty(shop: S
         await shop.ask("store.sweep")
         await shop.settle()
         assert (await shop.points("orders"), await shop.points("shipping_anomalies")) == points
+
+
+async def test_declines_of_a_clock_that_is_ahead_count_when_their_time_comes(shop: Shop) -> None:
+    await shop.process(order(1), *(decline(minute=-60 - n) for n in range(3)))
+    for _ in range(3):  # one after the other may be believed
+        assert await shop.points("card_testing") == 0
+        shop.clock.at = (await shop.customer())["next_change_at"]
+        await shop.ask("store.sweep")
+        await shop.settle()
+    assert shop.clock.at == NOW + timedelta(minutes=52)
+    assert await shop.points("card_testing") == -15
 
 
 async def test_a_sweep_that_moves_nothing_tells_nothing(shop: Shop) -> None:

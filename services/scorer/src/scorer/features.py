@@ -136,6 +136,8 @@ class Features:
     """The latest decline that was at least the third within 10 minutes."""
     declines_in_burst: int = 0
     """Within the 10 minutes before it."""
+    next_checkout_at: datetime | None = None
+    """As next_order_at: when the earliest decline or submission of a time to come may be believed."""
 
     @property
     def return_rate(self) -> Decimal:

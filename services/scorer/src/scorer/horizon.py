@@ -22,6 +22,7 @@ def next_change(features: Features, scoring: Scoring, *, is_allowlisted: bool, n
 def _changes(features: Features, scoring: Scoring, now: datetime) -> Iterable[datetime | None]:
     of = scoring.modules
     yield features.next_order_at
+    yield features.next_checkout_at
     yield card_testing.next_change(features, of.card_testing, now)
     if not is_gated(features, scoring):
         yield account_age.next_change(features, of.account_age, now)

@@ -106,6 +106,7 @@ _PLAIN = (
     "last_freeze_at",
     "last_decline_burst_at",
     "declines_in_burst",
+    "next_checkout_at",
 )
 _IDS = (
     "refunded_ids",

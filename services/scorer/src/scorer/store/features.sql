@@ -120,16 +120,17 @@ checkouts AS (
         RANGE BETWEEN interval '10 minutes' PRECEDING AND CURRENT ROW) AS declines
     FROM wanted w
     JOIN scorer.checkouts c ON c.store_id = w.store_id AND c.email_hash = w.email_hash
-    WHERE c.at > $4::timestamptz - interval '30 days 10 minutes' AND c.at <= $4::timestamptz + interval '10 minutes'
+    WHERE c.at > $4::timestamptz - interval '30 days 10 minutes'
 ),
 tested AS (
     SELECT store_id, email_hash,
-           max(at) FILTER (WHERE kind = 'attempt' AND reason IN ('lockout', 'velocity')) AS last_lockout_at,
-           max(at) FILTER (WHERE kind = 'attempt' AND reason = 'freeze') AS last_freeze_at,
-           max(at) FILTER (WHERE kind = 'decline' AND declines >= 3) AS last_decline_burst_at,
+           max(at) FILTER (WHERE kind = 'attempt' AND reason IN ('lockout', 'velocity') AND believed) AS last_lockout_at,
+           max(at) FILTER (WHERE kind = 'attempt' AND reason = 'freeze' AND believed) AS last_freeze_at,
+           max(at) FILTER (WHERE kind = 'decline' AND declines >= 3 AND believed) AS last_decline_burst_at,
            (array_agg(declines ORDER BY at DESC, declines DESC)
-               FILTER (WHERE kind = 'decline' AND declines >= 3))[1] AS declines_in_burst
-    FROM checkouts
+               FILTER (WHERE kind = 'decline' AND declines >= 3 AND believed))[1] AS declines_in_burst,
+           min(at) FILTER (WHERE NOT believed) - interval '10 minutes' AS next_checkout_at
+    FROM (SELECT *, at <= $4::timestamptz + interval '10 minutes' AS believed FROM checkouts) AS c
     GROUP BY store_id, email_hash
 )
 SELECT w.store_id, w.email_hash,
@@ -148,7 +149,7 @@ SELECT w.store_id, w.email_hash,
        t.coupon_orders, bc.categories,
        coalesce(t.recent_addresses, 0) AS recent_addresses, t.recent_address_ids, t.abroad_ids, t.oldest_recent_at,
        n.ids AS new_address_ids, d.disputes,
-       c.last_lockout_at, c.last_freeze_at, c.last_decline_burst_at,
+       c.last_lockout_at, c.last_freeze_at, c.last_decline_burst_at, c.next_checkout_at,
        coalesce(c.declines_in_burst, 0) AS declines_in_burst
 FROM wanted w
 LEFT JOIN totals t USING (store_id, email_hash)
