@@ -4,12 +4,13 @@ All models are frozen and ignore fields they do not know, so that an older servi
 Times are UTC. Amounts are Decimals, strings in JSON. Golden bytes in the tests keep old messages readable.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Discriminator, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter
 
 Segment = Literal["vip", "trusted", "normal", "caution", "risk", "critical"]
 SEGMENTS: tuple[Segment, ...] = ("vip", "trusted", "normal", "caution", "risk", "critical")
@@ -310,7 +311,9 @@ class ActionRef(Wire):
     """From 0, in the rule's order."""
     type: str
     target_id: UUID | None = None
-    """For send_webhook: an endpoint's id, or the id of the action's own target."""
+    """For send_webhook and send_slack: an endpoint's id, or the id of the action's own target."""
+    params: Mapping[str, str] = Field(default_factory=dict)
+    """What else the action was given, as the rule has it: to, subject, text, reason. No secret is among them."""
 
 
 class Automation(Wire):

@@ -34,7 +34,7 @@ async def run(settings: DispatcherSettings, stop: asyncio.Event) -> None:
     async with open_session(settings.reach) as session, running("dispatcher", "dispatcher", settings, stop) as service:
         recorder = Recorder(service.pool, settings.rules)
         service.plumbing("recorder", recorder.run())
-        attempts = Attempts(sender=Sender(session), recorder=recorder)
+        attempts = Attempts(sender=Sender(session), recorder=recorder, reach=settings.reach)
         partitions = Partitions(*TABLES)
         service.work("deliveries", _deliver(service, settings, attempts, recorder, partitions))
         keep = dict.fromkeys(TABLES, settings.delivery_days)

@@ -11,11 +11,13 @@ import structlog
 
 from dispatcher.classify import Answer
 from dispatcher.deliveries import Delivery, Step
-from dispatcher.destinations import webhook
+from dispatcher.destinations import email, webhook, woocommerce
+from dispatcher.destinations.means import Credentials, Smtp
 from dispatcher.endpoints import Target
 from dispatcher.metrics import ATTEMPT_SECONDS, ATTEMPTS
 from dispatcher.recorder import Record, Recorder
 from dispatcher.send import Sender
+from shared.targets import Reach
 
 log = structlog.get_logger()
 
@@ -41,8 +43,14 @@ class Job:
 
 class Attempts:
     def __init__(
-        self, *, sender: Sender, recorder: Recorder, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        *,
+        sender: Sender,
+        recorder: Recorder,
+        reach: Reach,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._reach = reach
         self._sender = sender
         self._recorder = recorder
         self._clock = clock
@@ -63,11 +71,41 @@ class Attempts:
         )
 
     async def _answer(self, job: Job, target: Target, now: datetime) -> Answer:
+        match job.delivery.shape:
+            case "email":
+                return await self._mail(job, target)
+            case "order":
+                return await self._change_order(job, target)
+            case _:
+                return await self._post(job, target, now)
+
+    async def _post(self, job: Job, target: Target, now: datetime) -> Answer:
         secret, next_secret = target.secrets(now)
         if secret is None:
             return NO_SECRET
         headers = webhook.headers(job.delivery, target, secret=secret, next_secret=next_secret, body=job.body, now=now)
         return await self._sender.send(target.url, headers=headers, body=job.body, timeout=target.timeout)
+
+    async def _mail(self, job: Job, target: Target) -> Answer:
+        if not isinstance(target.via, Smtp):
+            return Answer(duration_ms=0, final="this store has no mail server: set `smtp` with PATCH /store")
+        return await email.send(
+            job.body, smtp=target.via, reach=self._reach, message_id=job.delivery.id, timeout=target.timeout
+        )
+
+    async def _change_order(self, job: Job, target: Target) -> Answer:
+        if not isinstance(target.via, Credentials):
+            return Answer(
+                duration_ms=0, final="we may not write to this store's orders: set `woocommerce` with PATCH /store"
+            )
+        return await woocommerce.send(
+            self._sender,
+            job.body,
+            store_url=target.url,
+            credentials=target.via,
+            reach=self._reach,
+            timeout=target.timeout,
+        )
 
     async def record(self, record: Record) -> Step | None:
         """Once it is stored: the delivery's next state; None: its lease was lost, so that another's result counts."""

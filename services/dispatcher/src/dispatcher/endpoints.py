@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from dispatcher.destinations.means import Credentials, Smtp
 from shared.conditions import Condition, too_large
 from shared.events import WebhookEvent
 from shared.jsontext import api_time
@@ -54,6 +55,10 @@ class Target:
     """Send Standard Webhooks headers beside ours."""
     permanent_codes: frozenset[int] = frozenset()
     """Statuses after which its owner wants no retries."""
+    via: Smtp | Credentials | None = None
+    """What the store's own mail server, or its orders, are reached with."""
+    pace: timedelta | None = None
+    """At most one delivery in this time."""
 
     def secrets(self, now: datetime) -> tuple[str | None, str | None]:
         """The secret, and the one that follows it while a rotation lets both sign."""
@@ -89,6 +94,8 @@ def subscribers(endpoints: Iterable[Endpoint], event: str) -> list[Endpoint]:
 
 _FILTER: TypeAdapter[Condition | None] = TypeAdapter(Condition | None)
 SLACK_HOST = "hooks.slack.com"
+PACE = timedelta(seconds=1)
+"""Slack takes one message per second and webhook (its published limit)."""
 
 
 def parse_filter(stored: str | None) -> Condition | None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from dispatcher.bursts import Key as BurstKey
 from dispatcher.bursts import Sent
 from dispatcher.deliveries import DISABLED, Delivery, Step, max_attempts
-from dispatcher.destinations import slack, webhook
+from dispatcher.destinations import email, slack, webhook, woocommerce
 from dispatcher.destinations.webhook import Site
 from dispatcher.endpoints import Endpoint, Mode, Target, subscribers
 from shared.conditions import Fields, check, customer_fields, fields_of
@@ -17,6 +17,8 @@ from shared.ids import derived
 SHAPE = "trustlens"
 SHAPE_WITHOUT_EMAIL = "trustlens/no-email"
 SHAPE_SLACK = "slack"
+SHAPE_EMAIL = "email"
+SHAPE_ORDER = "order"
 MAX_REASON = 500
 
 
@@ -78,16 +80,42 @@ def add_event(fanout: Fanout, event: Event, store: Surroundings, delays: Sequenc
 
 def add_automation(fanout: Fanout, automation: Automation, store: Surroundings, delays: Sequence[float]) -> None:
     """The rule's own target gets it with retries; every other subscriber as a settings webhook."""
-    target_id = automation.action.target_id if automation.action.type == "send_webhook" else None
+    shape, target_id = destination(automation)
     if target_id:
         endpoint = next((e for e in store.endpoints if e.id == target_id), None)
         target = endpoint.target if endpoint else store.own_targets.get(target_id)
-        _add(fanout, automation, store, _rule_delivery(automation, target_id, endpoint, delays), target)
+        delivery = _rule_delivery(automation, target_id, shape, endpoint, delays)
+        _add(fanout, automation, store, delivery, target)
     for endpoint in subscribers(store.endpoints, "automation_triggered"):
         if endpoint.id != target_id:
             delivery = _settings_delivery(automation, endpoint, delays)
             step = _kept_back(endpoint, customer_fields(automation.customer))
             _add(fanout, automation, store, delivery, endpoint.target, step=step)
+
+
+def mail_server(store_id: UUID) -> UUID:
+    """The target that a store's e-mails go to: one lane, one breaker."""
+    return derived("smtp", store_id)
+
+
+def shop(store_id: UUID) -> UUID:
+    """The target that changes of a store's own orders go to."""
+    return derived("orders", store_id)
+
+
+def destination(automation: Automation) -> tuple[str, UUID | None]:
+    """(shape, target) of what the rule itself asks for; no target: the scorer does it, and nothing is delivered."""
+    match automation.action.type:
+        case "send_webhook":
+            return SHAPE, automation.action.target_id
+        case "send_slack":
+            return SHAPE_SLACK, automation.action.target_id
+        case "send_email":
+            return SHAPE_EMAIL, mail_server(automation.store_id)
+        case "hold_order" | "cancel_order":
+            return SHAPE_ORDER, shop(automation.store_id)
+        case _:
+            return SHAPE, None
 
 
 def _kept_back(endpoint: Endpoint, fields: Fields) -> Step | None:
@@ -114,24 +142,40 @@ def _add(
 
 
 def _body(source: Event | Automation, site: Site, shape: str) -> bytes:
-    if shape == SHAPE_SLACK:
-        return slack.render(source, site, include_email=False)
-    return webhook.render(source, site, include_email=shape != SHAPE_WITHOUT_EMAIL)
+    match shape, source:
+        case "slack", Automation(action=action) if action.type == "send_slack":
+            return slack.render(source, site, include_email=False, text=action.params.get("text"))
+        case "slack", _:
+            return slack.render(source, site, include_email=False)
+        case "email", Automation(action=action):
+            params = action.params
+            return email.render(
+                source, site, to=params.get("to", ""), subject=params.get("subject", ""), text=params.get("text")
+            )
+        case "order", Automation(action=action):
+            what: woocommerce.Action = "cancel_order" if action.type == "cancel_order" else "hold_order"
+            return woocommerce.render(source, action=what, reason=action.params.get("reason"))
+        case _:
+            return webhook.render(source, site, include_email=shape != SHAPE_WITHOUT_EMAIL)
 
 
 def _settings_delivery(source: Event | Automation, endpoint: Endpoint, delays: Sequence[float]) -> Delivery:
-    return _delivery(source, endpoint.id, endpoint=endpoint, rule_id=None, mode=endpoint.mode, delays=delays)
+    shape = shape_of(endpoint)
+    return _delivery(source, endpoint.id, shape, endpoint=endpoint, rule_id=None, mode=endpoint.mode, delays=delays)
 
 
 def _rule_delivery(
-    automation: Automation, target_id: UUID, endpoint: Endpoint | None, delays: Sequence[float]
+    automation: Automation, target_id: UUID, shape: str, endpoint: Endpoint | None, delays: Sequence[float]
 ) -> Delivery:
-    return _delivery(automation, target_id, endpoint=endpoint, rule_id=automation.rule.id, mode="retry", delays=delays)
+    shape = shape_of(endpoint) if endpoint else shape
+    rule_id = automation.rule.id
+    return _delivery(automation, target_id, shape, endpoint=endpoint, rule_id=rule_id, mode="retry", delays=delays)
 
 
 def _delivery(
     source: Event | Automation,
     target_id: UUID,
+    shape: str,
     *,
     endpoint: Endpoint | None,
     rule_id: UUID | None,
@@ -147,7 +191,7 @@ def _delivery(
         rule_id=rule_id,
         event=webhook.event_name(source),
         source_id=source.id,
-        shape=shape_of(endpoint),
+        shape=shape,
         email_hash=source.customer.email_hash,
         sequence=source.sequence,
         mode=mode,
@@ -155,9 +199,7 @@ def _delivery(
     )
 
 
-def shape_of(endpoint: Endpoint | None) -> str:
-    if endpoint is None:
-        return SHAPE
+def shape_of(endpoint: Endpoint) -> str:
     if endpoint.format == "slack":
         return SHAPE_SLACK
     return SHAPE if endpoint.include_email else SHAPE_WITHOUT_EMAIL

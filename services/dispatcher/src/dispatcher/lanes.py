@@ -17,6 +17,7 @@ class Lanes(Generic[T]):
     def __init__(self, cap: int) -> None:
         self._most = cap
         self._caps: dict[UUID, int] = {}
+        self._pinned: set[UUID] = set()
         self._held: defaultdict[UUID, int] = defaultdict(int)
         self._in_flight: defaultdict[UUID, int] = defaultdict(int)
         self._waiting: defaultdict[UUID, deque[T]] = defaultdict(deque)
@@ -26,6 +27,11 @@ class Lanes(Generic[T]):
     def cap(self, target: UUID) -> int:
         """How many of a target may be in flight."""
         return self._caps.get(target, self._most)
+
+    def pin(self, target: UUID) -> None:
+        """One at a time, for good."""
+        self._pinned.add(target)
+        self._caps[target] = 1
 
     def free(self, target: UUID) -> int:
         """How many places a target's lane has left."""
@@ -70,7 +76,7 @@ class Lanes(Generic[T]):
 
     def widen(self, target: UUID) -> None:
         """A success: one more at once, up to what every target begins with."""
-        if target in self._caps:
+        if target in self._caps and target not in self._pinned:
             self._caps[target] += 1
             if self._caps[target] >= self._most:
                 del self._caps[target]

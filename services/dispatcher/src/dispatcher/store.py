@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
@@ -14,8 +15,9 @@ from dispatcher.bursts import Key as BurstKey
 from dispatcher.bursts import Sent
 from dispatcher.classify import Answer
 from dispatcher.deliveries import Delivery, Step
+from dispatcher.destinations.means import Credentials, Smtp
 from dispatcher.destinations.webhook import Site
-from dispatcher.endpoints import Endpoint, NewEndpoint, Target, parse_filter
+from dispatcher.endpoints import PACE, SLACK_HOST, Endpoint, NewEndpoint, Target, parse_filter
 from dispatcher.schedule import RAMP_FIRST
 from shared.db import Connection, Pool, columns
 from shared.secrets import NoKeyError, Vault
@@ -94,6 +96,27 @@ async def bump_revision(connection: Connection, store_ids: Collection[UUID]) -> 
 async def sites(connection: Connection, store_ids: Collection[UUID]) -> dict[UUID, Site]:
     rows = await connection.fetch("SELECT id, url, name FROM api.stores WHERE id = ANY($1::uuid[])", list(store_ids))
     return {row["id"]: Site(url=row["url"], name=row["name"]) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a store lets us reach its own servers with; None: it did not say."""
+
+    smtp: Smtp | None
+    orders: Credentials | None
+
+
+async def means(connection: Connection, vault: Vault, store_ids: Collection[UUID]) -> dict[UUID, Means]:
+    rows = await connection.fetch(
+        "SELECT id, smtp, woocommerce_api FROM api.stores WHERE id = ANY($1::uuid[])", list(store_ids)
+    )
+    return {
+        row["id"]: Means(
+            Smtp(**json.loads(smtp)) if (smtp := _opened(row["smtp"], vault)) else None,
+            Credentials(**json.loads(orders)) if (orders := _opened(row["woocommerce_api"], vault)) else None,
+        )
+        for row in rows
+    }
 
 
 async def endpoints(connection: Connection, vault: Vault, store_ids: Collection[UUID]) -> list[Endpoint]:
@@ -694,6 +717,7 @@ def _target(row: asyncpg.Record, vault: Vault, *, enabled: bool) -> Target:
         overlap_until=row.get("overlap_until"),
         standard_webhooks=bool(row.get("standard_webhooks")),
         permanent_codes=frozenset(row.get("permanent_codes") or ()),
+        pace=PACE if urlsplit(row["url"]).hostname == SLACK_HOST else None,
     )
 
 

@@ -100,7 +100,7 @@ class Traffic:
         target_id = job.delivery.target_id
         try:
             try:
-                record = await self._outcome(job)
+                record = await self._paced(job)
                 self._adapt(target_id, record)
             finally:
                 self._lanes.landed(target_id)
@@ -119,6 +119,15 @@ class Traffic:
             self._lanes.widen(target_id)
         elif answer.phase is not None or answer.status_code in SLOW:
             self._lanes.narrow(target_id)
+
+    async def _paced(self, job: Job) -> Record | None:
+        """The outcome; where the target takes one delivery in a time, its lane stays taken until that is over."""
+        pace = job.target.pace if job.target else None
+        if pace is None:
+            return await self._outcome(job)
+        self._lanes.pin(job.delivery.target_id)
+        record, _ = await asyncio.gather(self._outcome(job), asyncio.sleep(pace.total_seconds()))
+        return record
 
     async def _outcome(self, job: Job) -> Record | None:
         """What is to be recorded; None: it is not for now, `due` finds it again."""

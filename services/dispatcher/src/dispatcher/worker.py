@@ -121,7 +121,7 @@ class Worker:
         return fanned
 
     async def _fan_out_automations(self, connection: Connection, batch: Sequence[Automation]) -> Fanout:
-        wanted = {(a.store_id, a.action.target_id) for a in batch if a.action.target_id}
+        wanted = {(a.store_id, target_id) for a in batch if (target_id := fanout.destination(a)[1])}
         await self._directory.refresh(connection, {automation.store_id for automation in batch})
         targets = await self._directory.targets(connection, wanted)
         fanned = Fanout()

@@ -8,13 +8,11 @@ import re
 import ssl
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
-from typing import Literal
 from uuid import UUID
 
 import aiosmtplib
@@ -22,6 +20,7 @@ import idna
 from aiosmtplib import errors
 
 from dispatcher.classify import Answer, Phase
+from dispatcher.destinations.means import Smtp
 from dispatcher.destinations.webhook import Site
 from dispatcher.send import ANSWER_KEPT, RefusedAddressError, addresses, connect
 from shared.events import Automation
@@ -38,22 +37,6 @@ FAREWELL = 1.0
 _ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"]*@[^\s<>()\[\]:;,\"]*")
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\S)")  # RFC 3463
 _ACCEPTED = 250
-
-Security = Literal["tls", "starttls", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Smtp:
-    """A store's mail server."""
-
-    host: str
-    port: int
-    security: Security
-    """`tls` from the first byte (port 465), `starttls` (587), or `none`."""
-    user: str | None
-    password: str | None = field(repr=False)
-    sender: str
-    """`alerts@shop.example` or `Shop <alerts@shop.example>`."""
 
 
 def render(automation: Automation, site: Site, *, to: str, subject: str, text: str | None) -> bytes:

@@ -8,10 +8,11 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from dispatcher.classify import Answer
+from dispatcher.destinations.means import Credentials
 from dispatcher.destinations.webhook import USER_AGENT
 from dispatcher.send import Sender
 from shared.events import Automation
@@ -30,14 +31,6 @@ _WORDS: Mapping[str, str] = {
     "trash": "in the trash",
 }
 """Statuses in which an order is neither held nor cancelled: it is shipped or over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A REST API key of the store's, with the right to write."""
-
-    key: str
-    secret: str = field(repr=False)
 
 
 def render(automation: Automation, *, action: Action, reason: str | None) -> bytes:
