@@ -124,17 +124,18 @@ async def test_nothing_is_decompressed(sender: Sender) -> None:
         assert (await post(sender, url)).body == BOMB[:ANSWER_KEPT]
 
 
-async def given_up_on(tls: ssl.SSLContext | None, authorities: str | None) -> Answer:
-    """What is said of a receiver that takes no byte until it is given up. Ends when it has found that out."""
-    given_up, gone = asyncio.Event(), asyncio.Event()
+async def given_up_on(tls: ssl.SSLContext | None, authorities: str | None) -> tuple[Answer, int]:
+    """What is said of a receiver that takes no byte until it is given up, and how many it can have then."""
+    given_up, gone, taken = asyncio.Event(), asyncio.Event(), 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # every transport of a stream reads
         await given_up.wait()
         writer.transport.resume_reading()  # type: ignore[attr-defined]
         try:
-            while await reader.read(1 << 20):
-                pass
+            while received := await reader.read(1 << 20):
+                taken += len(received)
         finally:
             gone.set()
 
@@ -142,14 +143,15 @@ async def given_up_on(tls: ssl.SSLContext | None, authorities: str | None) -> An
         answer = await post(Sender(session), url, timeout=CUT, body=LARGE)
         given_up.set()
         await asyncio.wait_for(gone.wait(), 5)
-    return answer
+    return answer, taken
 
 
 @large
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_receiver_that_takes_no_byte_is_given_up_in_the_write_and_its_connection_is_gone(loop: str) -> None:
-    answer = on(loop, given_up_on(None, None))
+    answer, taken = on(loop, given_up_on(None, None))
     assert (answer.phase, answer.error) == ("write", LATE)
+    assert taken < len(LARGE)
 
 
 @large
@@ -157,8 +159,9 @@ def test_a_receiver_that_takes_no_byte_is_given_up_in_the_write_and_its_connecti
 def test_behind_tls_its_connection_is_gone_too_and_what_openssl_took_counts_as_written(
     authority: Authority, loop: str
 ) -> None:
-    answer = on(loop, given_up_on(authority.issue(), authority.certificate))
+    answer, taken = on(loop, given_up_on(authority.issue(), authority.certificate))
     assert (answer.phase, answer.error) == ("first_byte", LATE)
+    assert taken < len(LARGE)
 
 
 async def test_a_lookup_that_takes_for_ever_is_given_up_in_dns() -> None:
