@@ -5,7 +5,7 @@ clouds answer their own machines.
 """
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
 
@@ -57,12 +57,12 @@ _GLOBAL_UNICAST = ip_network("2000::/3")
 
 def refused(address: str, allowed: Sequence[Network] = ()) -> str | None:
     """Why an address may not be called, in a word or two; None if it may. `allowed` opens what is closed."""
-    if "%" in address:
-        return "has a zone"  # means a link of this machine's, whatever the address
     try:
         parsed = ip_address(address)
     except ValueError:
         return "not an IP address"
+    if isinstance(parsed, IPv6Address) and parsed.scope_id is not None:
+        return "has a zone"  # means a link of this machine's, whatever the address
     if any(parsed in network for network in allowed):
         return None
     for network, reason in _CLOSED:

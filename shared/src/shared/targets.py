@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, StrictStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -101,7 +101,7 @@ def unusable(url: str, reach: Reach) -> str | None:
     if not url.isprintable() or " " in url:
         return "has blanks or control characters"
     try:
-        parts, called = urlsplit(url), URL(url)
+        parts, host = _read(url)
         port = parts.port
     except ValueError:
         return "is not a URL"
@@ -111,7 +111,19 @@ def unusable(url: str, reach: Reach) -> str | None:
         return "has no host" if not parts.hostname else "has no usable port"
     if "@" in parts.netloc:
         return "must not contain a user or password: send an Authorization header"
-    return _unusable_host(called.raw_host or "", reach)
+    return _unusable_host(host, reach)
+
+
+def _read(url: str) -> tuple[SplitResult, str]:
+    """A URL's parts, and its host as it will be called.
+
+    Raises:
+        ValueError: it is no URL, or its host is an address of a future kind (RFC 3986 §3.2.2): who knows where that is.
+    """
+    parts, host = urlsplit(url), URL(url).raw_host or ""
+    if "[" in parts.netloc and ":" not in host:
+        raise ValueError("an address of a future kind")
+    return parts, host
 
 
 def _unusable_host(host: str, reach: Reach) -> str | None:
