@@ -14,7 +14,7 @@ from scorer.commands import MAX_TAGS
 from shared.events import Event, Fact
 from shared.ids import uuid7
 from shared.secrets import Vault
-from support.facts import JANE, JOHN, NOW, attempt, decline, mark, order
+from support.facts import JANE, JOHN, NOW, attempt, decline, mark, order, refund
 from support.scoring_shop import Shop, open_shop
 
 NOBODY = "0" * 64
@@ -107,6 +107,7 @@ async def known_and_erased(shop: Shop) -> list[Fact]:
     """Jane is linked to John, noted, tagged, blocked; then erased. Returns her facts."""
     facts: list[Fact] = [
         *(order(n, marks=[ADDRESS], refunds=["10.00"], reason="Jane's cat") for n in (1, 2, 3)),
+        refund(1, "5.00", number=7, reason="Jane's hat"),
         attempt(reason="customer_blocked", minute=5, marks=[mark("device", 1)]),
     ]
     await shop.process(*facts, *(order(n, JOHN, marks=[ADDRESS]) for n in (11, 12, 13)))
@@ -124,7 +125,7 @@ async def test_erasure_leaves_the_numbers_and_nothing_personal(shop: Shop) -> No
     await known_and_erased(shop)
     row = await shop.customer()
     assert (row["email"], row["email_domain"], row["tags"], row["block_reason"]) == (None, None, [], None)
-    assert (row["total_orders"], row["total_refunds"], row["is_blocked"]) == (3, 3, True)
+    assert (row["total_orders"], row["total_refunds"], row["is_blocked"]) == (3, 4, True)
     bodies = [
         r["body"] for r in await shop.pool.fetch("SELECT body FROM scorer.events WHERE email_hash = $1", shop.hash())
     ]
@@ -132,7 +133,8 @@ async def test_erasure_leaves_the_numbers_and_nothing_personal(shop: Shop) -> No
     assert not [body for body in bodies if b"jane" in body.lower()]
     assert {Event.model_validate_json(body).customer.email for body in bodies} == {None}
     assert not [entry for entry in await shop.timeline() if "jane" in json.dumps(entry["data"]).lower()]
-    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.refunds WHERE reason <> ''") == 0
+    for table in ("refunds", "reported_refunds"):
+        assert await shop.pool.fetchval(f"SELECT count(*) FROM scorer.{table} WHERE reason <> ''") == 0, table
 
 
 async def test_erasure_unlinks_and_tells_the_others(shop: Shop) -> None:
@@ -144,19 +146,22 @@ async def test_erasure_unlinks_and_tells_the_others(shop: Shop) -> None:
 
 
 async def test_old_facts_bring_nothing_back_and_a_new_order_brings_the_address(shop: Shop) -> None:
-    facts = await known_and_erased(shop)
+    facts, told = await known_and_erased(shop), await shop.told()
     await shop.process(*facts)
+    assert await shop.told() == told
     late: list[Fact] = [
         order(1, marks=[ADDRESS], refunds=["10.00", "1.00"], reason="Jane's dog", modified=0.5),
         order(4, marks=[ADDRESS], at=8),
         decline(minute=9, marks=[mark("device", 2)]),
+        refund(1, "6.00", number=8, reason="Jane's coat"),
     ]
     await shop.process(*late)
     await shop.settle()
     row = await shop.customer()
     assert (row["email"], row["total_orders"], row["linked_accounts_count"]) == (None, 4, 0)
     assert await shop.pool.fetchval("SELECT count(*) FROM scorer.fingerprints") == 1
-    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.refunds WHERE reason <> ''") == 0
+    for table in ("refunds", "reported_refunds"):
+        assert await shop.pool.fetchval(f"SELECT count(*) FROM scorer.{table} WHERE reason <> ''") == 0, table
     await shop.process(order(5, marks=[ADDRESS], at=-0.001))
     await shop.settle()
     row = await shop.customer()

@@ -59,7 +59,7 @@ class Batch:
             for step in steps
             if isinstance(step, RefundFact)
         ]
-        reported.sort(key=lambda one: (one[2], one[1].amount, one[1].reason))
+        reported.sort(key=lambda one: facts.report_rank(one[2], one[1]))
         return list({(store_id, r.order_id, r.id): (store_id, r, at) for store_id, r, at in reported}.values())
 
 

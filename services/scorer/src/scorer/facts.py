@@ -253,14 +253,15 @@ def _apply_version(state: OrderState, version: Version) -> tuple[OrderState, Res
 
 def _apply_refund(state: OrderState, step: RefundFact) -> tuple[OrderState, Result]:
     known = state.reported.get(step.data.id)
-    if known and (step.occurred_at, step.data.amount, step.data.reason) <= (
-        known[0],
-        known[1].amount,
-        known[1].reason,
-    ):
+    if known and report_rank(step.occurred_at, step.data) <= report_rank(*known):
         return state, "unchanged" if step.data == known[1] else "stale"
     reported = {**state.reported, step.data.id: (step.occurred_at, step.data)}
     return replace(state, reported=reported), "applied"
+
+
+def report_rank(at: datetime, refund: Refund) -> tuple[datetime, Decimal, bool, str]:
+    """Later wins. In the same second no reason wins: what an erasure emptied, no report fills again."""
+    return (at, refund.amount, not refund.reason, refund.reason)
 
 
 def _announced(state: OrderState, *, live: bool, now: datetime) -> bool:

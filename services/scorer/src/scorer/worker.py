@@ -227,7 +227,7 @@ class Scorer:
             return outcomes
         locked = await _lock_customers(connection, touched, self.now())
         await _save_orders(connection, concluded, locked)
-        await _forget_checkouts(connection, fresh, locked)
+        await _forget(connection, found, concluded, fresh, locked)
         now = self.now()
         asked: Asked = "fact" if live else "history"
         await _mark_former_owners(connection, concluded, asked=asked, now=now)
@@ -528,10 +528,17 @@ async def _save_orders(
         await orders.save(connection, to_save)
 
 
-async def _forget_checkouts(
-    connection: Connection, fresh: Sequence[checkouts.Checkout], locked: Mapping[Key, Customer]
+async def _forget(
+    connection: Connection,
+    found: Batch,
+    concluded: Mapping[OrderKey, Concluded],
+    fresh: Sequence[checkouts.Checkout],
+    locked: Mapping[Key, Customer],
 ) -> None:
     """What is late and from before its customer's erasure keeps nothing personal."""
+    reported = {(store_id, refund.order_id) for store_id, refund, _ in found.refunds}
+    if emptied := sorted(key for key in reported if _forgotten(key, concluded[key], locked)):
+        await orders.forget_reports(connection, emptied)
     forgotten = [
         one
         for one in fresh

@@ -241,6 +241,16 @@ async def save_reported(connection: Connection, refunds: Sequence[tuple[UUID, Re
     )
 
 
+async def forget_reports(connection: Connection, keys: Sequence[OrderKey]) -> None:
+    """Empty the reasons of refunds that were reported of these orders; what says that a dispute was lost is needed."""
+    await connection.execute(
+        "UPDATE scorer.reported_refunds r SET reason = ''"
+        " FROM unnest($1::uuid[], $2::bigint[]) AS k (store_id, order_id)"
+        " WHERE r.store_id = k.store_id AND r.order_id = k.order_id AND lower(r.reason) NOT LIKE 'dispute lost%'",
+        *columns(keys, 2),
+    )
+
+
 # Disputes -------------------------------------------------------------------------------------------------------------
 
 _DISPUTE = (
