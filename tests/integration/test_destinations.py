@@ -18,8 +18,8 @@ from cryptography.x509.oid import NameOID
 
 from dispatcher.classify import Answer, Delivered, GiveUp, Retry, Verdict, classify
 from dispatcher.destinations import email, slack, woocommerce
-from dispatcher.destinations.email import Security, Smtp
-from dispatcher.destinations.woocommerce import Action, Credentials
+from dispatcher.destinations.means import Credentials, Security, Smtp
+from dispatcher.destinations.woocommerce import Action
 from dispatcher.send import Sender, open_session
 from shared.targets import Reach
 from support import fake_store, smtp

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.destinations.email import LONGEST_SUBJECT, Smtp, message, render
+from dispatcher.destinations.email import LONGEST_SUBJECT, message, render
+from dispatcher.destinations.means import Smtp
 from dispatcher.destinations.webhook import Site
 from unit.test_webhook_bodies import AUTOMATION, SITE
 

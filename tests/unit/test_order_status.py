@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from dispatcher.destinations.woocommerce import Action, Credentials, render
+from dispatcher.destinations.means import Credentials
+from dispatcher.destinations.woocommerce import Action, render
 from unit.test_webhook_bodies import AUTOMATION
 
 
