@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -40,7 +40,7 @@ POSTGRES_SETTINGS = {
 """As an operator would set it for this load; fsync and synchronous_commit are on."""
 STORES = 8
 PUBLISH_CHUNK = 500
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,9 @@ async def copied_database(site: Site, template: str) -> AsyncIterator[str]:
     administrator = await asyncpg.connect(database_url(site, "postgres"))
     try:
         # Copying files writes no log of each page; it ends with a checkpoint, so no later one disturbs the run.
-        await administrator.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        statement = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"
+        with nullcontext() if template == DATABASE else progress.step(f"copying {template}"):
+            await administrator.execute(statement)
         yield database_url(site, name)
         await administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
