@@ -18,61 +18,8 @@ from shared.ids import derived, uuid7
 from shared.outbox import Transaction
 from shared.secrets import Vault
 from support.api_client import ApiClient, serving
+from support.delivery_rows import HASH, NOW, insert, insert_delivery, insert_endpoint
 from support.owner import owning
-
-NOW = datetime(2026, 6, 5, 14, 23, tzinfo=UTC)
-HASH = "a3f2" + "0" * 60
-
-
-async def insert(pool: asyncpg.Pool, table: str, **row: Any) -> None:
-    places = ", ".join(f"${n}" for n in range(1, len(row) + 1))
-    await pool.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", *row.values())
-
-
-async def insert_endpoint(pool: asyncpg.Pool, vault: Vault, store_id: UUID, **changes: Any) -> UUID:
-    row: dict[str, Any] = {
-        "id": uuid7(),
-        "store_id": store_id,
-        "url": "https://crm.example/hook",
-        "description": "CRM",
-        "events": ["score_updated"],
-        "enabled": True,
-        "delivery": "fire_and_log",
-        "format": "trustlens",
-        "include_email": True,
-        "timeout": 1,
-        "headers": vault.seal(b'{"Authorization": "Bearer hush"}'),
-        "secret": vault.seal(b"s" * 32),
-        "created_at": NOW,
-        "updated_at": NOW,
-    } | changes
-    await insert(pool, "dispatcher.endpoints", **row)
-    return UUID(str(row["id"]))
-
-
-async def insert_delivery(pool: asyncpg.Pool, store_id: UUID, **changes: Any) -> UUID:
-    await Partitions("dispatcher.deliveries").cover(pool, [NOW])
-    row: dict[str, Any] = {
-        "recorded_at": NOW,
-        "id": uuid7(),
-        "store_id": store_id,
-        "target_id": uuid7(),
-        "event": "score_updated",
-        "source_id": uuid7(),
-        "shape": "trustlens",
-        "email_hash": HASH,
-        "sequence": 7,
-        "mode": "fire_and_log",
-        "status": "delivered",
-        "attempts": 1,
-        "max_attempts": 1,
-        "last_status_code": 200,
-        "duration_ms": 31,
-        "created_at": NOW,
-        "finished_at": NOW + timedelta(seconds=1),
-    } | changes
-    await insert(pool, "dispatcher.deliveries", **row)
-    return UUID(str(row["id"]))
 
 
 async def insert_rule(pool: asyncpg.Pool, store_id: UUID, **changes: Any) -> UUID:
@@ -96,7 +43,7 @@ async def insert_rule(pool: asyncpg.Pool, store_id: UUID, **changes: Any) -> UUI
 
 
 async def test_an_endpoint_is_shown_without_its_secrets(api: ApiClient, pool: asyncpg.Pool, vault: Vault) -> None:
-    endpoint_id = await insert_endpoint(pool, vault, api.store.id)
+    endpoint_id = await insert_endpoint(pool, vault, api.store.id, permanent_codes=[410], standard_webhooks=True)
     await insert_endpoint(pool, vault, UUID(int=1))
 
     listed, shown = await api.get("/webhooks"), await api.get(f"/webhooks/{endpoint_id}")
@@ -116,6 +63,8 @@ async def test_an_endpoint_is_shown_without_its_secrets(api: ApiClient, pool: as
         ("timeout", 1),
         ("headers", {"Authorization": "***"}),
         ("filter", None),
+        ("permanent_codes", [410]),
+        ("standard_webhooks", True),
         ("created_at", "2026-06-05 14:23:00"),
         ("updated_at", "2026-06-05 14:23:00"),
     ]

@@ -13,6 +13,7 @@ import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 import aiormq.abc
@@ -272,6 +273,7 @@ class Consumer(Generic[T]):
                 "x-trustlens-error": verdict.error,
                 "x-trustlens-service": self._schema,
                 "x-trustlens-message-id": message.id,
+                "x-trustlens-at": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
 

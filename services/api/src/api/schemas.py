@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -13,9 +13,13 @@ from pydantic import (
     PlainSerializer,
     StrictBool,
     StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
     model_validator,
 )
 
+from api.dead import QUEUE_NAMES
 from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
 from shared.events import Segment
 from shared.jsontext import api_time
@@ -75,11 +79,40 @@ class CustomerListing(Listing):
     order: Literal["asc", "desc"] = "desc"
 
 
+Hash = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[0-9a-fA-F]{64}$")]
+
+
 class DeliveryListing(Listing):
+    webhook_id: UUID | None = None
+    event: str | None = Field(default=None, max_length=64)
     status: (
         Literal["pending", "delivered", "failed", "retrying", "exhausted", "suppressed", "parked", "cancelled"] | None
     ) = None
-    event: str | None = Field(default=None, max_length=64)
+    customer: Hash | None = None
+    after: Time | None = None
+    """Exclusive, as WordPress has it; so is `before`."""
+    before: Time | None = None
+
+
+class AttemptListing(DeliveryListing):
+    """`after` and `before` are of the attempts' ends; without `after` those of the last hour."""
+
+
+class DeadPlace(_Query):
+    """One id may lie dead in several queues: which of them."""
+
+    queue: str | None = None
+
+    @field_validator("queue")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in QUEUE_NAMES:
+            raise ValueError(f"must be one of {', '.join(QUEUE_NAMES)}")
+        return name
+
+
+class DeadListing(DeadPlace, Listing):
+    pass
 
 
 class TimelineListing(Listing):
@@ -128,6 +161,40 @@ class StorePatch(_Given):
         if not self.model_fields_set:
             raise ValueError("min_orders, segments, modules or currency must be given")
         return self
+
+
+class Rotation(_Given):
+    """The dispatcher checks the values."""
+
+    secret: Any = None
+    overlap: Any = None
+
+
+_TIME: TypeAdapter[datetime] = TypeAdapter(Time)
+
+
+def _written_in_utc(given: Any) -> Any:
+    """A time without an offset is UTC, as in all our answers; what is none is left to who refuses it."""
+    try:
+        return _TIME.validate_python(given).isoformat() if isinstance(given, str) else given
+    except ValidationError:
+        return given
+
+
+class ReplayGiven(_Given):
+    """The dispatcher checks the values."""
+
+    webhook_id: Any = None
+    event: Any = None
+    status: Any = None
+    customer: Any = None
+    from_: Annotated[Any, AfterValidator(_written_in_utc)] = Field(default=None, alias="from")
+    to: Annotated[Any, AfterValidator(_written_in_utc)] = None
+    rate: Any = None
+    dry_run: Any = None
+
+    def asked(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True, by_alias=True)
 
 
 class IngestEvents(_Given):
@@ -250,11 +317,16 @@ class Endpoint(_Answer):
     headers: dict[str, str]
     """Names with masked values: they may be credentials."""
     filter: Any
+    permanent_codes: list[int]
+    standard_webhooks: bool
     created_at: Moment
     updated_at: Moment
 
 
-class Delivery(_Answer):
+Attempts = TypeVar("Attempts")
+
+
+class _Delivery(_Answer, Generic[Attempts]):
     id: Id
     webhook_id: Id | None
     rule_id: Id | None
@@ -263,7 +335,7 @@ class Delivery(_Answer):
     sequence: int
     status: str
     reason: str | None
-    attempts: int
+    attempts: Attempts
     max_attempts: int
     last_status_code: int | None
     last_error: str | None
@@ -271,6 +343,68 @@ class Delivery(_Answer):
     next_attempt_at: Moment | None
     created_at: Moment
     finished_at: Moment | None
+
+
+class Delivery(_Delivery[int]):
+    """With the number of its attempts."""
+
+
+class Attempt(_Answer):
+    number: int
+    at: Moment
+    status_code: int | None
+    phase: str | None
+    """Where it failed: dns, connect, tls, write, first_byte, body."""
+    error: str | None
+    duration_ms: int
+    address: str | None
+    body: str | None
+    """The first bytes of the answer. None for keys without the scope pii: receivers repeat what they were sent."""
+
+
+class DeliveryShown(_Delivery[list[Attempt]]):
+    """With the attempts themselves."""
+
+    body: str | None
+    """What is sent. None for keys without the scope pii, for it holds the customer's address, and where it is gone."""
+
+
+class FollowedAttempt(_Answer):
+    """An attempt with the delivery that it was one of, as an operator reads it."""
+
+    delivery_id: Id
+    webhook_id: Id | None
+    rule_id: Id | None
+    event: str
+    customer: str
+    number: int
+    max_attempts: int
+    at: Moment
+    ended_at: Moment
+    status_code: int | None
+    phase: str | None
+    error: str | None
+    duration_ms: int
+    address: str | None
+    status: str
+    """Of the delivery, now."""
+    reason: str | None
+    next_attempt_at: Moment | None
+
+
+class DeadLetter(_Answer):
+    id: str
+    queue: str
+    reason: str
+    error: str
+    service: str
+    at: Moment | None
+    """When it died, where that is known."""
+    size: int
+
+
+class DeadLetterShown(DeadLetter):
+    body: str
 
 
 class Rule(_Answer):

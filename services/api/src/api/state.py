@@ -9,6 +9,7 @@ from aiohttp import web
 from api.ingest.intake import Intake
 from api.recent import Recent
 from api.stores import Key, StoreSecrets
+from shared.broker import Broker
 from shared.commands import Asker
 from shared.db import Pool
 from shared.secrets import Vault
@@ -18,6 +19,7 @@ from shared.secrets import Vault
 class State:
     pool: Pool
     vault: Vault
+    broker: Broker
     asker: Asker
     command_within: timedelta
     intake: Intake

@@ -1,7 +1,5 @@
 """/jobs: work too long for one request, and how far it is."""
 
-from uuid import UUID
-
 from aiohttp import web
 
 from api import commands, store
@@ -10,39 +8,42 @@ from api.errors import ApiError
 from api.requests import path_uuid
 from api.responses import as_json
 from api.schemas import Job
+from api.scopes import Scope, allows
 from api.state import STATE
 from api.stores import Key
+
+_OWNERS: dict[str, tuple[str, Scope]] = {
+    "scorer": (commands.SCORER, "admin"),
+    "dispatcher": (commands.DISPATCHER, "write"),
+}
+"""Whom to ask for an end of what lies in a schema's jobs, and what it takes: the same as to begin it."""
 
 
 @needs("read")
 async def show(request: web.Request, key: Key) -> web.Response:
-    return as_json(await _find(request, key, _id(request)))
+    _, job = await _find(request, key)
+    return as_json(job)
 
 
-@needs("admin")
+@needs("write")
 async def cancel(request: web.Request, key: Key) -> web.Response:
     """The job as it is afterwards: what has ended stays as it ended."""
-    job_id = _id(request)
-    await commands.ask(request, key, commands.SCORER, "job.cancel", {"job_id": str(job_id)})
-    return as_json(await _find(request, key, job_id))
+    schema, job = await _find(request, key)
+    owner, scope = _OWNERS[schema]
+    if not allows(key.scopes, scope):
+        raise ApiError(403, "rest_forbidden", f"This API key lacks the scope {scope}.")
+    await commands.ask(request, key, owner, "job.cancel", {"job_id": str(job.id)})
+    _, job = await _find(request, key)
+    return as_json(job)
 
 
-def _id(request: web.Request) -> UUID:
+async def _find(request: web.Request, key: Key) -> tuple[str, Job]:
+    """With the schema it lies in."""
     job_id = path_uuid(request, "id")
-    if job_id is None:
-        raise _not_found()
-    return job_id
-
-
-async def _find(request: web.Request, key: Key, job_id: UUID) -> Job:
-    job = await store.find_job(request.app[STATE].pool, key.store_id, job_id)
-    if job is None:
-        raise _not_found()
-    return job
-
-
-def _not_found() -> ApiError:
-    return ApiError(404, "trustlens_job_not_found", "Job not found.")
+    found = job_id and await store.find_job(request.app[STATE].pool, key.store_id, job_id, tuple(_OWNERS))
+    if not found:
+        raise ApiError(404, "trustlens_job_not_found", "Job not found.")
+    return found
 
 
 ROUTES = [web.get("/jobs/{id}", show), web.delete("/jobs/{id}", cancel)]

@@ -1,15 +1,16 @@
 """/webhooks: endpoints and their deliveries; the dispatcher owns them."""
 
 from datetime import timedelta
+from typing import Any
 
 from aiohttp import web
 
 from api import commands, store
 from api.auth import needs
 from api.errors import ApiError
-from api.requests import path_uuid, query, read_nothing, read_object
+from api.requests import checked, path_uuid, query, read_nothing, read_object
 from api.responses import as_json, as_page
-from api.schemas import DeliveryListing, Endpoint, Listing
+from api.schemas import DeliveryListing, Endpoint, Listing, Rotation
 from api.state import STATE
 from api.stores import Key
 
@@ -34,6 +35,33 @@ async def show(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("write")
+async def update(request: web.Request, key: Key) -> web.Response:
+    """The fields that are given; the answer is the endpoint as it is afterwards."""
+    fields = await read_object(request)
+    return as_json(await _ask(request, key, "webhook.update", {"fields": fields}))
+
+
+@needs("write")
+async def delete(request: web.Request, key: Key) -> web.Response:
+    await _ask(request, key, "webhook.delete", {})
+    return web.Response(status=204)
+
+
+@needs("write")
+async def rotate_secret(request: web.Request, key: Key) -> web.Response:
+    """A next secret beside the old one, for a while; a generated one is in this answer and in no other."""
+    given = checked(Rotation, await read_object(request) if request.can_read_body else {})
+    return as_json(await _ask(request, key, "webhook.rotate", given.model_dump(exclude_unset=True)))
+
+
+@needs("write")
+async def end_overlap(request: web.Request, key: Key) -> web.Response:
+    """The next secret is the only one from now on."""
+    await read_nothing(request)
+    return as_json(await _ask(request, key, "webhook.end_overlap", {}))
+
+
+@needs("write")
 async def test(request: web.Request, key: Key) -> web.Response:
     """One delivery now; whatever the endpoint answers, ours is 200."""
     await read_nothing(request)
@@ -45,10 +73,9 @@ async def test(request: web.Request, key: Key) -> web.Response:
 
 @needs("read")
 async def deliveries(request: web.Request, key: Key) -> web.Response:
-    listing = query(request, DeliveryListing)
     endpoint = await _find(request, key)
-    pool = request.app[STATE].pool
-    found, total = await store.list_deliveries(pool, key.store_id, endpoint.id, listing)
+    listing = query(request, DeliveryListing).model_copy(update={"webhook_id": endpoint.id})
+    found, total = await store.list_deliveries(request.app[STATE].pool, key.store_id, listing)
     return as_page(request, found, page=listing.page, total=total)
 
 
@@ -57,14 +84,31 @@ async def _find(request: web.Request, key: Key) -> Endpoint:
     endpoint_id = path_uuid(request, "id")
     endpoint = endpoint_id and await store.find_endpoint(state.pool, state.vault, key.store_id, endpoint_id)
     if not endpoint:
-        raise ApiError(404, "trustlens_webhook_not_found", "Webhook not found.")
+        raise _not_found()
     return endpoint
+
+
+async def _ask(request: web.Request, key: Key, command: str, asked: dict[str, Any]) -> Any:
+    endpoint_id = path_uuid(request, "id")
+    if endpoint_id is None:
+        raise _not_found()
+    return await commands.ask(request, key, commands.DISPATCHER, command, {"id": str(endpoint_id), **asked})
+
+
+def _not_found() -> ApiError:
+    return ApiError(404, "trustlens_webhook_not_found", "Webhook not found.")
 
 
 ROUTES = [
     web.get("/webhooks", index),
     web.post("/webhooks", create),
     web.get("/webhooks/{id}", show),
+    web.patch("/webhooks/{id}", update),
+    web.put("/webhooks/{id}", update),
+    web.post("/webhooks/{id}", update),
+    web.delete("/webhooks/{id}", delete),
+    web.post("/webhooks/{id}/rotate-secret", rotate_secret),
+    web.post("/webhooks/{id}/end-overlap", end_overlap),
     web.post("/webhooks/{id}/test", test),
     web.get("/webhooks/{id}/deliveries", deliveries),
 ]

@@ -33,6 +33,7 @@ CREATE TABLE dispatcher.bursts (             -- the last settings delivery per e
 CREATE INDEX ON dispatcher.bursts (recorded_at);
 
 CREATE INDEX ON dispatcher.deliveries (store_id, created_at);
+CREATE INDEX ON dispatcher.attempts (at);    -- whoever follows the newest of all deliveries
 
 CREATE TABLE dispatcher.jobs (
     id uuid PRIMARY KEY,
