@@ -101,29 +101,29 @@ def unusable(url: str, reach: Reach) -> str | None:
     if not url.isprintable() or " " in url:
         return "has blanks or control characters"
     try:
-        parts, host = _read(url)
-        port = parts.port
+        parts = urlsplit(url)
+        if problem := _unusable_parts(parts, reach):
+            return problem
+        return _unusable_host(URL(url).raw_host or "", reach)
     except ValueError:
         return "is not a URL"
+
+
+def _unusable_parts(parts: SplitResult, reach: Reach) -> str | None:
+    """Raises:
+    ValueError: the port is none, or the host is an address of a future kind (RFC 3986 §3.2.2): who knows where it is.
+    """
     if parts.scheme != "https" and not (reach.allow_http and parts.scheme == "http"):
         return "must begin with https://"
-    if not parts.hostname or port == 0:
-        return "has no host" if not parts.hostname else "has no usable port"
+    if not parts.hostname:
+        return "has no host"
+    if parts.port == 0:
+        return "has no usable port"
     if "@" in parts.netloc:
         return "must not contain a user or password: send an Authorization header"
-    return _unusable_host(host, reach)
-
-
-def _read(url: str) -> tuple[SplitResult, str]:
-    """A URL's parts, and its host as it will be called.
-
-    Raises:
-        ValueError: it is no URL, or its host is an address of a future kind (RFC 3986 §3.2.2): who knows where that is.
-    """
-    parts, host = urlsplit(url), URL(url).raw_host or ""
-    if "[" in parts.netloc and ":" not in host:
+    if "[" in parts.netloc and ":" not in parts.hostname:
         raise ValueError("an address of a future kind")
-    return parts, host
+    return None
 
 
 def _unusable_host(host: str, reach: Reach) -> str | None:
