@@ -70,6 +70,102 @@ class Job(_Answer):
         return self.state not in {"queued", "running"}
 
 
+class Endpoint(_Answer):
+    id: UUID
+    url: str
+    description: str = ""
+    events: tuple[str, ...]
+    enabled: bool
+    disabled_reason: str | None = None
+    headers: Mapping[str, str] = {}
+    """Their values are masked."""
+    secret: str | None = None
+    """A generated one, in the answer that made it."""
+    warnings: tuple[str, ...] = ()
+
+
+class Failure(_Answer):
+    phase: str
+    message: str | None = None
+
+
+class Trial(_Answer):
+    """What a test delivery came to."""
+
+    delivery_id: UUID
+    ok: bool
+    status_code: int | None = None
+    duration_ms: int
+    body: str
+    error: Failure | None = None
+
+
+class Delivery(_Answer):
+    id: UUID
+    webhook_id: UUID | None = None
+    rule_id: UUID | None = None
+    event: str
+    customer: str
+    status: str
+    reason: str | None = None
+    max_attempts: int
+    last_error: str | None = None
+    next_attempt_at: str | None = None
+    created_at: str
+    finished_at: str | None = None
+
+
+class Attempt(_Answer):
+    number: int
+    at: str
+    status_code: int | None = None
+    phase: str | None = None
+    error: str | None = None
+    duration_ms: int
+    address: str | None = None
+    body: str | None = None
+
+
+class DeliveryShown(Delivery):
+    body: str | None = None
+    attempts: tuple[Attempt, ...]
+
+
+class FollowedAttempt(_Answer):
+    """An attempt with what matters of its delivery, of which `status` and `next_attempt_at` are as of now."""
+
+    delivery_id: UUID
+    event: str
+    customer: str
+    number: int
+    attempts: int
+    max_attempts: int
+    ended_at: str
+    status_code: int | None = None
+    phase: str | None = None
+    error: str | None = None
+    duration_ms: int
+    status: str
+    next_attempt_at: str | None = None
+
+
+class Replayed(_Answer):
+    job_id: UUID | None = None
+    """None: they were only counted."""
+    count: int
+
+
+class DeadLetter(_Answer):
+    id: str
+    queue: str
+    reason: str
+    error: str
+    service: str
+    at: str | None = None
+    size: int
+    body: str = ""
+
+
 class Store(_Answer):
     """How a store scores."""
 

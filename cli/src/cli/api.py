@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import count
 from typing import Any, TypeVar
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
@@ -13,6 +14,10 @@ from cli import stack_env
 from local_stack.errors import StackError
 
 T = TypeVar("T")
+
+NO_CONTENT = 204
+MAX_PER_PAGE = 100
+"""Items of a page that the API gives at most."""
 
 NAMESPACE = "/wp-json/trustlens/v1"
 TIMEOUT_SECONDS = 30.0
@@ -44,6 +49,20 @@ class Api:
     async def patch(self, path: str, body: object) -> Any:
         return await self._call("PATCH", path, body=body)
 
+    async def delete(self, path: str) -> None:
+        await self._call("DELETE", path)
+
+    async def collect(self, path: str, *, limit: int, **query: str) -> list[Any]:
+        """The first `limit` items of a list, page by page."""
+        size = min(limit, MAX_PER_PAGE)
+        items: list[Any] = []
+        for page in count(1):
+            found = await self.get(path, **query, page=str(page), per_page=str(size))
+            items += found
+            if len(found) < size or len(items) >= limit:
+                return items[:limit]
+        raise AssertionError("count() has no end")
+
     async def _call(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None
     ) -> Any:
@@ -57,7 +76,7 @@ class Api:
         answer = _parsed(text)
         if not 200 <= status < 300:
             raise ApiError(refusal(status, answer), status=status)
-        if answer is None:
+        if answer is None and status != NO_CONTENT:
             raise ApiError(f"What answers at {self.url} is not TrustLens: check TRUSTLENS_API_URL.", status=status)
         return answer
 

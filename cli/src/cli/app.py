@@ -6,6 +6,8 @@ import typer
 
 from cli import (
     books,
+    dead,
+    deliveries,
     demo,
     explain,
     jobs,
@@ -17,6 +19,7 @@ from cli import (
     scoring,
     stack,
     stores,
+    webhooks,
 )
 from local_stack.errors import StackError
 
@@ -38,8 +41,12 @@ app.command("listen")(listen.listen)
 app.command("books")(books.command)
 app.command("explain")(explain.command)
 app.command("personas")(personas_run.command)
+app.command("replay-deliveries")(deliveries.replay)
 app.command("recompute")(jobs.recompute)
 app.command("sweep")(jobs.sweep)
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(dead.app, name="dead")
 app.add_typer(scoring.app, name="scoring")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(stores.app, name="stores")

@@ -1,4 +1,4 @@
-"""`trustlens recompute`, `sweep` and `jobs show`: long work that the services do, and how far it is."""
+"""`trustlens recompute`, `sweep`, `jobs show` and `jobs cancel`: long work that the services do, and how far it is."""
 
 import asyncio
 import time
@@ -18,15 +18,10 @@ from cli.explanation import plain
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 5.0
-_COUNTED = {"recompute": "customers", "categories": "orders"}
+_COUNTED = {"recompute": "customers", "categories": "orders", "replay": "deliveries"}
 """What the number of each kind of job counts."""
 
 app = typer.Typer(help="Long work that the services do in the background.", no_args_is_help=True)
-
-
-@app.callback()
-def jobs() -> None:
-    """Keep `show` a subcommand while it is the only one."""
 
 
 async def read(api: Api, job_id: str) -> Job:
@@ -131,3 +126,16 @@ def show(job_id: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
     if job.error:
         grid.add_row("error", plain(job.error))
     Console(markup=False, highlight=False).print(grid)
+
+
+@app.command()
+def cancel(job_id: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
+    """End a job where it is; what it did stays done."""
+    job = api.run(lambda api: cancelled(api, str(job_id)))
+    typer.echo(ending(job))
+
+
+async def cancelled(api: Api, job_id: str) -> Job:
+    """The job as it ended, which may have been before."""
+    await api.delete(f"/jobs/{job_id}")
+    return await read(api, job_id)

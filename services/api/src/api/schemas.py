@@ -378,6 +378,8 @@ class FollowedAttempt(_Answer):
     event: str
     customer: str
     number: int
+    attempts: int
+    """How many the delivery has by now."""
     max_attempts: int
     at: Moment
     ended_at: Moment
