@@ -13,7 +13,7 @@ from bench import growth, hub, people
 from bench.commits import Commits
 from bench.explain import whole_reads
 from bench.metrics import Reading
-from bench.population import hmac_keys
+from bench.population import Population, hmac_keys
 from bench.report import Bound, Figure, Result, as_json, written
 from bench.stack import Shop
 
@@ -112,14 +112,14 @@ def test_growth_takes_different_people_all_over_the_table(tens: int, times: int)
 def test_growth_has_the_same_kinds_of_facts_of_the_same_kinds_of_people_in_every_table():
     def kinds(customers: int) -> list[tuple[int, str, int]]:
         by_number = {people.email(number): number for number in range(1, customers + 1)}
-        facts = growth.facts(SHOP, customers, 400, now=NOW)
+        facts = growth.facts(SHOP, Population("", customers, NOW), 400, now=NOW)
         return [(by_number[f.data.email or ""] % 10, f.data.status, len(f.data.refunds)) for f in facts]
 
     assert kinds(4000) == kinds(40_000)
 
 
 def test_the_second_wave_brings_other_orders_of_the_same_people():
-    first, second = (growth.facts(SHOP, 4000, 400, now=NOW, wave=wave) for wave in (0, 1))
+    first, second = (growth.facts(SHOP, Population("", 4000, NOW), 400, now=NOW, wave=wave) for wave in (0, 1))
     assert {fact.data.email for fact in first} == {fact.data.email for fact in second}
     assert not {fact.data.id for fact in first} & {fact.data.id for fact in second}
 

@@ -16,6 +16,7 @@ import asyncpg
 from asyncpg.connection import LoggedQuery
 
 from bench import growth, people, population, stack
+from bench.population import Population
 from bench.progress import counted
 from bench.report import Bound, Figure, Result
 from bench.stack import Shop, Site
@@ -77,10 +78,10 @@ class Offender:
 
 
 async def measure(site: Site, *, customers: int, now: datetime) -> Result:
-    template = await population.template(site, customers)
-    async with stack.copied_database(site, template) as url:
+    of = await population.template(site, customers)
+    async with stack.copied_database(site, of.template) as url:
         with counted(f"explain at {customers:,} customers", 1):
-            statements = await _statements(site, url, customers, now)
+            statements = await _statements(site, url, of, now)
             offenders = await _offenders(url, statements)
     return Result(
         "explain",
@@ -95,12 +96,12 @@ async def measure(site: Site, *, customers: int, now: datetime) -> Result:
 # Collecting -----------------------------------------------------------------------------------------------------------
 
 
-async def _statements(site: Site, url: str, customers: int, now: datetime) -> Statements:
+async def _statements(site: Site, url: str, of: Population, now: datetime) -> Statements:
     """Those of some batches in both lanes, and of the neighbours whom they touch."""
     statements = Statements()
     async with _recording(url, statements) as pool:
         scorer = Scorer(Outbox(pool, Broker(site.stack.amqp_url, service="bench"), "scorer"), pool, site.vault)
-        facts = all_kinds(site.shops[0], customers, BATCHES * BATCH, now)
+        facts = all_kinds(site.shops[0], of, BATCHES * BATCH, now)
         for nth in range(BATCHES):
             await scorer.process(facts[nth::BATCHES])
             await scorer.process_history(facts[nth::BATCHES])
@@ -118,10 +119,10 @@ async def _recording(url: str, statements: Statements) -> AsyncIterator[asyncpg.
         yield pool
 
 
-def all_kinds(shop: Shop, customers: int, count: int, now: datetime) -> list[Fact]:
+def all_kinds(shop: Shop, of: Population, count: int, now: datetime) -> list[Fact]:
     """Orders as growth has them, among them each kind of fact, of orders and customers that exist."""
     made: list[Fact] = []
-    for nth, order in enumerate(growth.facts(shop, customers, count, now=now)):
+    for nth, order in enumerate(growth.facts(shop, of, count, now=now)):
         other = _other(nth, order.data.id, shop, now)
         made += [order, *([other] if other else [])]
     return made

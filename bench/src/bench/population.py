@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,8 +40,17 @@ BLOCK = 64
 _SQL = (Path(__file__).parent / "population.sql").read_text()
 
 
-async def template(site: Site, customers: int) -> str:
-    """The name of a database with so many customers of the first shop, ten orders each."""
+@dataclass(frozen=True, slots=True)
+class Population:
+    template: str
+    """The database."""
+    customers: int
+    began: datetime
+    """What people's first orders are counted from."""
+
+
+async def template(site: Site, customers: int) -> Population:
+    """A database with so many customers of the first shop, ten orders each: made, or found."""
     name = f"population_{customers}_{_version(site.shops[0])}"
     administrator = await asyncpg.connect(stack.database_url(site, "postgres"))
     try:
@@ -51,7 +61,14 @@ async def template(site: Site, customers: int) -> str:
             await administrator.execute(f"ALTER DATABASE filling RENAME TO {name}")  # what has the name is whole
     finally:
         await administrator.close()
-    return name
+    return Population(name, customers, await _began(site, name))
+
+
+async def _began(site: Site, name: str) -> datetime:
+    connection = await asyncpg.connect(stack.database_url(site, name))
+    began: datetime = await connection.fetchval("SELECT began FROM bench.population")
+    await connection.close()
+    return began
 
 
 def _version(shop: Shop) -> str:

@@ -47,9 +47,9 @@ $$;
 CREATE FUNCTION bench.add_customers(low bigint, high bigint) RETURNS void LANGUAGE sql AS $$
     INSERT INTO scorer.customers (store_id, email_hash, email, email_domain, trust_score, segment, own_score,
         total_orders, completed_orders, total_order_value, first_completed_at, first_order_at, last_order_at, sequence,
-        next_change_at, created_at, updated_at)
+        linked_accounts_count, next_change_at, created_at, updated_at)
     SELECT p.store_id, c.email_hash, c.email, 'bench.example', 85, 'trusted', 85, 10, 10, 1000, c.first_at, c.first_at,
-           c.first_at + interval '360 days', 20, now() + interval '30 days', c.first_at, now()
+           c.first_at + interval '360 days', 20, (c.number % 10 IN (0, 9))::int, now() + interval '30 days', c.first_at, now()
     FROM bench.population p, bench.people c
     WHERE c.number BETWEEN low AND high
 $$;
