@@ -1,12 +1,14 @@
 """What a store owner may ask for."""
 
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pydantic import ValidationError
 
-from dispatcher.endpoints import DEFAULT_EVENTS, SUBSCRIBABLE, NewEndpoint
+from dispatcher.endpoints import DEFAULT_EVENTS, SUBSCRIBABLE, NewEndpoint, Target
 from shared.mistakes import mistakes
 from shared.targets import Reach
 
@@ -106,8 +108,11 @@ def test_an_authorization_header_may_be_sent() -> None:
     ("field", "value"),
     [
         ("delivery", "always"),
-        ("format", "slack"),
+        ("format", "teams"),
         ("filter", {"field": "segment"}),
+        ("permanent_codes", [200]),
+        ("permanent_codes", ["404"]),
+        ("standard_webhooks", "yes"),
         ("include_email", "yes"),
         ("secret", 1),
         ("description", "x" * 501),
@@ -115,4 +120,35 @@ def test_an_authorization_header_may_be_sent() -> None:
     ],
 )
 def test_what_there_is_not_is_refused_by_name(field: str, value: Any) -> None:
-    assert set(wrong(**{field: value})) == {field}
+    assert {name.partition(".")[0] for name in wrong(**{field: value})} == {field}
+
+
+def test_a_slack_address_without_the_slack_format_is_refused_with_a_hint() -> None:
+    slack = "https://hooks.slack.com/services/T0/B0/x"
+    assert wrong(url=slack) == {"format": "a hooks.slack.com URL takes Slack messages only: use format slack"}
+    assert asked(url=slack, format="slack").format == "slack"
+    assert set(wrong(url="https://HOOKS.slack.com:443/x")) == {"format"}
+
+
+def test_a_filter_is_a_condition_of_any_depth_that_is_not_too_large() -> None:
+    condition = {"any": [{"field": "segment", "operator": "=", "value": "risk"}, {"not": {"all": []}}]}
+    assert asked(filter=condition).filter is not None
+    leaf = {"field": "segment", "operator": "=", "value": "risk"}
+    assert set(wrong(filter={"all": [leaf] * 10_000})) == {"filter.all"}
+
+
+def test_standard_webhooks_take_a_secret_that_every_library_reads_alike() -> None:
+    refused = wrong(standard_webhooks=True, secret="a secret of thirty-two characters")
+    assert refused == {"standard_webhooks": "needs a secret of whsec_ and 24 to 64 bytes in base64"}
+    assert asked(standard_webhooks=True, secret="whsec_" + "YWJj" * 8).standard_webhooks
+    assert asked(standard_webhooks=True).secret is None
+
+
+NOW = datetime(2026, 6, 5, 14, 23, tzinfo=UTC)
+
+
+def test_both_secrets_sign_until_the_overlap_ends_and_then_the_new_one_alone() -> None:
+    target = Target(uuid4(), URL, 10, "old", {}, next_secret="new", overlap_until=NOW)
+    assert target.secrets(NOW - timedelta(microseconds=1)) == ("old", "new")
+    assert target.secrets(NOW) == ("new", None)
+    assert Target(uuid4(), URL, 10, "old", {}).secrets(NOW) == ("old", None)

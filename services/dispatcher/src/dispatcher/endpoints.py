@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -17,7 +17,6 @@ from pydantic import (
     TypeAdapter,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -115,7 +114,7 @@ class NewEndpoint(BaseModel):
     disabled_reason: StrictStr | None = Field(default=None, max_length=500)
     """Why it is switched off; goes when it is switched on."""
     delivery: Mode = "fire_and_log"
-    format: StrictStr = "trustlens"
+    format: StrictStr = Field(default="trustlens", validate_default=True)
     include_email: StrictBool = True
     timeout: StrictInt = Field(default=10, ge=1, le=30)
     headers: TargetHeaders = Field(default_factory=dict)
@@ -150,13 +149,13 @@ class NewEndpoint(BaseModel):
             raise PydanticCustomError("filter", "{problem}", {"problem": problem})
         return given
 
-    @model_validator(mode="after")
-    def _standard_secret(self) -> Self:
-        if self.standard_webhooks and self.secret is not None and not is_standard_secret(self.secret):
-            raise PydanticCustomError(
-                "secret", "standard_webhooks needs a secret of whsec_ and 24 to 64 bytes in base64", {}
-            )
-        return self
+    @field_validator("standard_webhooks")
+    @classmethod
+    def _standard_secret(cls, wanted: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  # pydantic's signature
+        secret = info.data.get("secret")
+        if wanted and secret is not None and not is_standard_secret(secret):
+            raise PydanticCustomError("secret", "needs a secret of whsec_ and 24 to 64 bytes in base64", {})
+        return wanted
 
 
 def endpoint_json(endpoint: Endpoint) -> dict[str, Any]:
