@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
@@ -112,8 +112,8 @@ def told_wait(retry_after: str | None, now: datetime) -> timedelta | None:
         return min(timedelta(seconds=min(int(text[:12]), 10**9)), LONGEST_TOLD)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    if at.tzinfo is None:
-        return None
+    if at.tzinfo is None:  # the form of asctime, which is UTC (RFC 9110 §5.6.7)
+        at = at.replace(tzinfo=UTC)
     return min(max(at - now, timedelta(0)), LONGEST_TOLD)
