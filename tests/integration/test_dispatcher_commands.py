@@ -83,6 +83,8 @@ async def test_an_endpoint_needs_only_a_url_and_its_secret_is_shown_once(
         "timeout": 10,
         "headers": {},
         "filter": None,
+        "permanent_codes": [],
+        "standard_webhooks": False,
         "created_at": None,
         "updated_at": None,
     }
@@ -120,7 +122,7 @@ async def test_a_given_secret_is_never_shown_and_doubted_when_it_is_short(
 
 
 async def test_each_bad_field_is_refused_by_name(dispatcher: None, broker: Broker, shop: Shop) -> None:
-    asked = {"url": "http://10.0.0.1/", "events": ["order_placed"], "timeout": 31, "format": "slack", "nonsense": 1}
+    asked = {"url": "http://10.0.0.1/", "events": ["order_placed"], "timeout": 31, "format": "teams", "nonsense": 1}
     refusal = await refused(broker, shop, "webhook.create", asked)
     assert (refusal.status, refusal.code) == (400, "rest_invalid_param")
     assert set(refusal.params) == {"url", "events", "timeout", "format", "nonsense"}

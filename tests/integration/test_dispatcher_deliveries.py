@@ -250,7 +250,7 @@ async def test_a_burst_beyond_the_lane_arrives_completely(
     settings: DispatcherSettings, broker: Broker, shop: Shop, receiver: Receiver
 ) -> None:
     await shop.endpoint()
-    told = [event(shop.id, sequence=n) for n in range(300)]
+    told = [event(shop.id, sequence=n, score=n % 100) for n in range(300)]
     async with dispatching(settings):
         await publish(broker, *told)
         received = {(await receiver.next()).delivery for _ in told}
@@ -265,7 +265,7 @@ async def test_stopping_finishes_what_is_in_flight_and_releases_the_rest(
     await shop.endpoint()
     may_answer = asyncio.Event()
     receiver.before_answer = may_answer.wait  # type: ignore[assignment]  # wait's True is as good as None
-    told = [event(shop.id, sequence=n) for n in range(6)]
+    told = [event(shop.id, sequence=n, score=n) for n in range(6)]
     async with dispatching(settings.model_copy(update={"in_flight": 2})):
         await publish(broker, *told)
         await receiver.next()

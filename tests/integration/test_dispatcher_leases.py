@@ -12,14 +12,15 @@ import pytest
 
 from dispatcher import store
 from dispatcher.classify import Answer
-from dispatcher.deliveries import Delivery, Step
-from dispatcher.recorder import Recorder
-from dispatcher.store import Record
+from dispatcher.deliveries import Delivery, Rules, Step
+from dispatcher.recorder import Record, Recorder
+from dispatcher.store import Recorded
 from shared.db import Partitions
 from shared.ids import uuid7
 
 MINUTE = timedelta(minutes=1)
 DELIVERED = Step("delivered")
+OK = Answer(3, status_code=200, body=b"ok")
 
 
 @pytest.fixture
@@ -50,11 +51,26 @@ def delivery(target_id: UUID, number: int = 0) -> Delivery:
 
 async def insert(connection: asyncpg.Connection, deliveries: Sequence[Delivery], *, lease: UUID | None = None) -> None:
     leased = [d.id for d in deliveries] if lease else []
-    await store.insert_deliveries(connection, deliveries, lease=lease or uuid7(), leased=leased, lease_for=MINUTE)
+    await store.insert_deliveries(
+        connection,
+        [(d, None) for d in deliveries],
+        lease=lease or uuid7(),
+        leased=leased,
+        lease_for=MINUTE,
+        now=datetime.now(UTC),
+    )
 
 
-def record(of: Delivery, lease: UUID, step: Step = DELIVERED) -> Record:
-    return Record(of, lease, step, datetime.now(UTC), Answer(3, status_code=200, body=b"ok"))
+def result(of: Delivery, lease: UUID, step: Step = DELIVERED) -> Recorded:
+    return Recorded(of, lease, step, datetime.now(UTC), OK)
+
+
+def record(of: Delivery, lease: UUID) -> Record:
+    return Record(of, lease, datetime.now(UTC), answer=OK)
+
+
+async def store_results(connection: asyncpg.Connection, *results: Recorded) -> set[tuple[UUID, UUID]]:
+    return await store.record(connection, results, now=datetime.now(UTC))
 
 
 async def state(connection: asyncpg.Connection, of: Delivery) -> tuple[object, ...]:
@@ -69,17 +85,17 @@ async def state(connection: asyncpg.Connection, of: Delivery) -> tuple[object, .
 async def test_a_late_answer_under_a_lost_lease_changes_nothing(connection: asyncpg.Connection) -> None:
     mine, others, made = uuid7(), uuid7(), delivery(uuid7())
     await insert(connection, [made], lease=others)
-    assert await store.record(connection, [record(made, mine)]) == set()
+    assert await store_results(connection, result(made, mine)) == set()
     assert await state(connection, made) == ("pending", 0, others, 0)
-    assert await store.record(connection, [record(made, others)]) == {(made.id, others)}
+    assert await store_results(connection, result(made, others)) == {(made.id, others)}
     assert await state(connection, made) == ("delivered", 1, None, 1)
 
 
 async def test_the_same_result_twice_is_recorded_once(connection: asyncpg.Connection) -> None:
     lease, made = uuid7(), delivery(uuid7())
     await insert(connection, [made], lease=lease)
-    await store.record(connection, [record(made, lease)])
-    assert await store.record(connection, [record(made, lease)]) == set()
+    await store_results(connection, result(made, lease))
+    assert await store_results(connection, result(made, lease)) == set()
     assert await state(connection, made) == ("delivered", 1, None, 1)
 
 
@@ -87,7 +103,7 @@ async def test_a_retry_is_due_after_its_wait_and_not_before(connection: asyncpg.
     lease, made = uuid7(), delivery(uuid7())
     await insert(connection, [made], lease=lease)
     before = await connection.fetchval("SELECT clock_timestamp()")
-    await store.record(connection, [record(made, lease, Step("retrying", wait=MINUTE))])
+    await store_results(connection, result(made, lease, Step("retrying", wait=MINUTE)))
     row = await connection.fetchrow("SELECT due_at, finished_at FROM dispatcher.deliveries WHERE id = $1", made.id)
     assert row["due_at"] >= before + MINUTE
     assert row["finished_at"] is None
@@ -95,7 +111,7 @@ async def test_a_retry_is_due_after_its_wait_and_not_before(connection: asyncpg.
 
 
 async def claim(connection: asyncpg.Connection, rooms: dict[UUID, int]) -> list[Delivery]:
-    return await store.claim(connection, rooms, lease=uuid7(), lease_for=MINUTE)
+    return await store.claim(connection, rooms, down=(), lease=uuid7(), lease_for=MINUTE, now=datetime.now(UTC))
 
 
 async def test_each_target_is_claimed_up_to_its_room_in_order(connection: asyncpg.Connection) -> None:
@@ -171,7 +187,7 @@ class Flaky:
 
 @asynccontextmanager
 async def recording(pool: object) -> AsyncIterator[Recorder]:
-    recorder = Recorder(pool)
+    recorder = Recorder(pool, Rules())
     running = asyncio.create_task(recorder.run())
     try:
         yield recorder
@@ -185,7 +201,7 @@ async def test_a_result_waits_until_postgres_is_back(pool: asyncpg.Pool, connect
     await insert(connection, [made], lease=lease)
     flaky = Flaky(pool, failures=2)
     async with recording(flaky) as recorder:
-        assert await recorder.record(record(made, lease))
+        assert await recorder.record(record(made, lease)) == DELIVERED
     assert flaky.failures == 0
     assert await state(connection, made) == ("delivered", 1, None, 1)
 
@@ -195,11 +211,11 @@ async def test_a_result_that_cannot_be_stored_takes_no_other_with_it(
 ) -> None:
     lease, made = uuid7(), [delivery(uuid7(), n) for n in range(5)]
     await insert(connection, made, lease=lease)
-    broken = Record(made[2], lease, Step("delivered"), datetime.now(UTC), Answer(3, phase="body", error="\x00"))
+    broken = Record(made[2], lease, datetime.now(UTC), answer=Answer(3, phase="body", error="\x00"))
     records = [broken if d is made[2] else record(d, lease) for d in made]
     async with recording(pool) as recorder:
         stored = await asyncio.gather(*(recorder.record(r) for r in records))
-    assert stored == [True, True, False, True, True]
+    assert stored == [DELIVERED, DELIVERED, None, DELIVERED, DELIVERED]
 
 
 async def test_a_result_is_stored_though_its_attempt_is_cancelled_meanwhile(

@@ -43,7 +43,14 @@ CUSTOMER = Snapshot(
 ORDER = OrderInfo(id=4821, number="4821", total=Decimal(249), currency="USD", status="processing")
 
 
-def event(store_id: UUID, kind: EventType = "score_updated", *, at: datetime | None = None, sequence: int = 7) -> Event:
+def event(
+    store_id: UUID,
+    kind: EventType = "score_updated",
+    *,
+    at: datetime | None = None,
+    sequence: int = 7,
+    score: int = 34,
+) -> Event:
     now = at or datetime.now(UTC)
     return Event(
         id=uuid7(),
@@ -51,11 +58,11 @@ def event(store_id: UUID, kind: EventType = "score_updated", *, at: datetime | N
         store_id=store_id,
         occurred_at=now,
         recorded_at=now,
-        customer=CUSTOMER,
+        customer=CUSTOMER.model_copy(update={"trust_score": score}),
         sequence=sequence,
         data=EventData(
             order=ORDER,
-            change=Change(old_score=50, new_score=34, old_segment="normal", new_segment="risk"),
+            change=Change(old_score=50, new_score=score, old_segment="normal", new_segment="risk"),
             reason="Too many refunds",
             email="jane@example.com",
         ),

@@ -1,5 +1,6 @@
 """What an answer means, what state follows, when the next attempt is due. Pure, with all the time in the world."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -7,13 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher import deliveries, schedule
+from dispatcher import deliveries
+from dispatcher.breaker import HEALTHY, Breaker
 from dispatcher.classify import Answer, Delivered, GiveUp, Phase, Retry, Verdict, classify
-from dispatcher.deliveries import Delivery, Step
+from dispatcher.deliveries import Delivery, Rules, Step
 from dispatcher.endpoints import Mode, Target
 
 NOW = datetime(2026, 6, 5, 14, 23, tzinfo=UTC)
-DELAYS = (60.0, 120.0, 240.0)
+RULES = Rules()
+DELAYS = RULES.delays
+OPEN = Breaker(failures=5, failing=(uuid4(), uuid4()), opened_at=NOW, probe_at=NOW + timedelta(minutes=1))
 TARGET = Target(uuid4(), "https://receiver.example/", 10, "secret", {})
 
 
@@ -56,23 +60,23 @@ def delivery(mode: Mode = "retry", *, attempts: int = 0, endpoint_id: UUID | Non
         (500, Retry()),
         (503, Retry()),
         (599, Retry()),
-        (410, GiveUp("gone")),
+        (410, GiveUp("gone", gone=True)),
     ],
 )
 def test_only_2xx_is_delivered_and_only_410_is_the_end(status: int, verdict: Verdict) -> None:
-    assert classify(Answer(1, status_code=status)) == verdict
+    assert classify(Answer(1, status_code=status), now=NOW) == verdict
 
 
 @pytest.mark.parametrize("phase", ["dns", "connect", "tls", "write", "first_byte", "body"])
 @pytest.mark.parametrize("status", [None, 200, 410])
 def test_a_request_that_broke_off_is_tried_again_whatever_status_it_had(phase: Phase, status: int | None) -> None:
-    assert classify(Answer(1, status_code=status, phase=phase, error="broke off")) == Retry()
+    assert classify(Answer(1, status_code=status, phase=phase, error="broke off"), now=NOW) == Retry()
 
 
 @given(st.one_of(st.none(), st.integers(100, 599)), st.booleans())
 def test_an_answer_has_a_complaint_exactly_when_it_is_not_delivered(status: int | None, broke: bool) -> None:
     answer = Answer(1, status_code=status, phase="body" if broke else None)
-    assert (answer.complaint is None) == (classify(answer) == Delivered())
+    assert (answer.complaint is None) == (classify(answer, now=NOW) == Delivered())
 
 
 def test_a_settings_webhook_fails_at_its_first_failure() -> None:
@@ -95,17 +99,17 @@ def test_a_2xx_ends_every_delivery(mode: Mode) -> None:
 
 
 def test_410_ends_a_rules_own_delivery_at_once() -> None:
-    assert after(delivery(), GiveUp("gone")) == Step("exhausted", "gone")
+    assert after(delivery(), GiveUp("gone", gone=True)) == Step("exhausted", "gone")
 
 
 def test_410_also_ends_the_endpoint_that_promises_retries() -> None:
     endpoint_id = uuid4()
-    assert after(delivery(endpoint_id=endpoint_id), GiveUp("gone")).disables
-    assert after(delivery("fire_and_log", endpoint_id=endpoint_id), GiveUp("gone")) == Step("failed", "gone")
+    assert after(delivery(endpoint_id=endpoint_id), GiveUp("gone", gone=True)).disables
+    assert after(delivery("fire_and_log", endpoint_id=endpoint_id), GiveUp("gone", gone=True)) == Step("failed", "gone")
 
 
-def after(of: Delivery, verdict: Verdict) -> Step:
-    return deliveries.after(of, verdict, delays=DELAYS, jitter=0)
+def after(of: Delivery, verdict: Verdict, *, before: Breaker = HEALTHY, breaker: Breaker = HEALTHY) -> Step:
+    return deliveries.after(of, verdict, rules=RULES, jitter=0, now=NOW, before=before, breaker=breaker)
 
 
 @given(
@@ -118,27 +122,111 @@ def after(of: Delivery, verdict: Verdict) -> Step:
 def test_a_delivery_waits_exactly_while_it_is_retrying(
     attempts: int, delays: list[float], verdict: Verdict, mode: Mode, jitter: float
 ) -> None:
-    step = deliveries.after(delivery(mode, attempts=attempts), verdict, delays=delays, jitter=jitter)
+    step = deliveries.after(
+        delivery(mode, attempts=attempts), verdict, rules=Rules(delays=delays), jitter=jitter, now=NOW
+    )
     assert (step.wait is not None) == (step.status == "retrying")
     assert step.status in {"delivered", "failed", "retrying", "exhausted"}
     assert not (mode == "fire_and_log" and step.status in {"retrying", "exhausted"})
     assert not (attempts + 1 >= deliveries.max_attempts(mode, DELAYS) and step.status == "retrying")
 
 
-@given(attempt=st.integers(1, 3), jitter=st.floats(0, 1))
-def test_a_retry_is_never_early_and_hardly_late(attempt: int, jitter: float) -> None:
-    wait = schedule.wait(attempt, max_attempts=4, delays=DELAYS, jitter=jitter)
-    assert wait is not None
-    promised = DELAYS[attempt - 1]
-    assert promised <= wait.total_seconds() <= promised * 1.1
+RETRY_AFTERS = {
+    None: 0,
+    "0": 0,
+    "30": 30,
+    " 90 ": 90,
+    "3600": 3600,
+    "999999999999999": 86400,
+    "Fri, 05 Jun 2026 14:28:00 GMT": 300,
+    "Friday, 05-Jun-26 14:28:00 GMT": 300,
+    "Fri Jun  5 14:28:00 2026": 300,
+    "Fri, 05 Jun 2026 14:22:00 GMT": 0,
+    "Fri, 05 Jun 2027 14:22:00 GMT": 86400,
+    "1.5": 0,
+    "-5": 0,
+    "soon": 0,
+    "": 0,
+    "\u0663\u0660": 0,
+    "Fri, 05 Jun 99999999999999 14:28:00 GMT": 0,
+    "Fri, 05 Jun 2026 14:28:00 +99999999999999999999": 0,
+}
+"""What a header asks for, in seconds; what it cannot mean asks for nothing. The longest is a day."""
+STATUSES = {200: "delivered", 204: "delivered", 301: "retry", 400: "retry", 404: "retry", 410: "gone", 429: "retry"}
+STATUSES |= {500: "retry", 502: "retry", 503: "retry", 599: "retry"}
 
 
-def test_there_is_never_a_fifth_attempt() -> None:
-    assert schedule.wait(4, max_attempts=4, delays=DELAYS, jitter=0) is None
+@pytest.mark.parametrize("attempts", range(4))
+@pytest.mark.parametrize("told", RETRY_AFTERS)
+@pytest.mark.parametrize("status", STATUSES)
+def test_status_and_retry_after_and_attempt_decide_the_next_step(status: int, told: str | None, attempts: int) -> None:
+    answer = Answer(1, status_code=status, retry_after=told)
+    step = after(delivery(attempts=attempts), classify(answer, now=NOW))
+    match STATUSES[status], attempts:
+        case "delivered", _:
+            assert step == Step("delivered")
+        case "gone", _:
+            assert step == Step("exhausted", "gone")
+        case _, 3:
+            assert step == Step("exhausted")
+        case _:
+            wait = max(DELAYS[attempts], RETRY_AFTERS[told])
+            assert step == Step("retrying", wait=timedelta(seconds=wait))
 
 
-def test_a_schedule_that_was_shortened_meanwhile_repeats_its_last_wait() -> None:
-    assert schedule.wait(3, max_attempts=4, delays=(5.0,), jitter=0) == timedelta(seconds=5)
+@given(st.one_of(st.text(max_size=100), st.from_regex(r"\A[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ .{0,9}\Z")))
+def test_whatever_a_receiver_writes_there_the_wait_is_between_none_and_a_day(told: str) -> None:
+    verdict = classify(Answer(1, status_code=503, retry_after=told), now=NOW)
+    assert isinstance(verdict, Retry)
+    assert timedelta(0) <= verdict.floor <= timedelta(days=1)
+
+
+@pytest.mark.parametrize("status", [400, 422, 501])
+def test_a_status_that_the_owner_calls_permanent_ends_the_delivery_and_says_so(status: int) -> None:
+    verdict = classify(Answer(1, status_code=status), now=NOW, permanent={400, 422, 501})
+    assert verdict == GiveUp(f"permanent: {status}")
+    assert after(delivery(), verdict) == Step("exhausted", f"permanent: {status}")
+    assert after(delivery("fire_and_log"), verdict) == Step("failed", f"permanent: {status}")
+
+
+def test_an_answer_that_is_final_by_itself_ends_the_delivery_in_its_own_words() -> None:
+    answer = Answer(1, status_code=200, final="the order is cancelled already")
+    assert classify(answer, now=NOW) == GiveUp("the order is cancelled already")
+
+
+@pytest.mark.parametrize("attempts", range(3))
+def test_a_failure_that_opens_the_breaker_parks_what_has_an_attempt_left(attempts: int) -> None:
+    step = after(delivery(attempts=attempts), Retry(), breaker=OPEN)
+    wait = timedelta(seconds=DELAYS[attempts])
+    assert step == Step("parked", "the endpoint is down", wait=wait, until=NOW + timedelta(hours=72))
+
+
+def test_the_last_promised_attempt_ends_a_delivery_even_if_it_opens_the_breaker() -> None:
+    assert after(delivery(attempts=3), Retry(), breaker=OPEN) == Step("exhausted")
+
+
+@pytest.mark.parametrize("attempts", [0, 3, 9])
+def test_an_attempt_made_while_the_endpoint_was_down_spends_none_of_the_promised(attempts: int) -> None:
+    step = after(delivery(attempts=attempts), Retry(timedelta(seconds=7)), before=OPEN, breaker=OPEN)
+    assert (step.status, step.uncounted, step.wait) == ("parked", True, timedelta(seconds=7))
+
+
+def test_one_that_waited_as_long_as_an_outage_may_last_is_given_up() -> None:
+    waiting = replace(delivery(), parked_until=NOW)
+    assert after(waiting, Retry(), before=OPEN, breaker=OPEN) == Step("exhausted", "expired", uncounted=True)
+    assert deliveries.parked(waiting, now=NOW, rules=RULES) == Step("exhausted", "expired")
+    later = deliveries.parked(replace(waiting, parked_until=NOW + timedelta(seconds=1)), now=NOW, rules=RULES)
+    assert (later.status, later.until) == ("parked", NOW + timedelta(seconds=1))
+
+
+def test_fire_and_log_is_never_parked() -> None:
+    assert after(delivery("fire_and_log"), Retry(), before=OPEN, breaker=OPEN) == Step("failed")
+
+
+def test_what_somebody_asked_for_is_sent_however_old_it_is() -> None:
+    asked = replace(delivery("fire_and_log"), asked=True)
+    now = NOW + timedelta(days=9)
+    assert deliveries.suppressed(asked, TARGET, now=now, expire_after=timedelta(minutes=5)) is None
 
 
 @pytest.mark.parametrize(

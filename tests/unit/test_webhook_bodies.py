@@ -1,6 +1,7 @@
 """The bytes of all nine webhooks, against readable golden files, and the headers that go with them."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from cli.verification import Verdict, verify
 from dispatcher.deliveries import Delivery
-from dispatcher.destinations.webhook import Site, Source, Trial, event_name, headers, render
+from dispatcher.destinations.webhook import Site, Source, Trial, digest, event_name, headers, render
+from dispatcher.endpoints import Target
 from shared.events import (
     ActionRef,
     Automation,
@@ -180,8 +182,22 @@ DELIVERY = Delivery(
 )
 
 
+def sent_headers(
+    body: bytes = b"{}",
+    *,
+    custom: Mapping[str, str] | None = None,
+    secret: str = "s" * 32,
+    next_secret: str | None = None,
+    standard: bool = False,
+) -> dict[str, str]:
+    target = Target(
+        DELIVERY.target_id, "https://receiver.example/", 10, secret, custom or {}, standard_webhooks=standard
+    )
+    return headers(DELIVERY, target, secret=secret, next_secret=next_secret, body=body, now=AT)
+
+
 def test_the_headers_are_the_seeds_and_the_signature_verifies() -> None:
-    sent = headers(DELIVERY, secret="s" * 32, body=b'{"a":1}', custom={"Authorization": "Bearer x"}, now=AT)
+    sent = sent_headers(b'{"a":1}', custom={"Authorization": "Bearer x"})
     assert list(sent) == [
         "Authorization",
         "Content-Type",
@@ -208,6 +224,32 @@ def test_the_headers_are_the_seeds_and_the_signature_verifies() -> None:
 
 def test_a_custom_header_never_replaces_ours() -> None:
     custom = {"x-trustlens-signature": "sha256=forged", "CONTENT-TYPE": "text/plain"}
-    sent = headers(DELIVERY, secret="s" * 32, body=b"{}", custom=custom, now=AT)
+    sent = sent_headers(custom=custom)
     assert not custom.keys() & sent.keys()
     assert sent["Content-Type"] == "application/json"
+
+
+def test_during_a_rotation_the_new_secret_s_signature_is_beside_the_old_one_s() -> None:
+    alone, rotating, after = sent_headers(), sent_headers(next_secret="n" * 32), sent_headers(secret="n" * 32)
+    assert rotating == alone | {"X-TrustLens-Signature-Next": after["X-TrustLens-Signature"]}
+
+
+def test_standard_webhooks_headers_are_added_only_on_request() -> None:
+    secret = "whsec_" + "YWJj" * 8
+    more = sent_headers(secret=secret, standard=True).keys() - sent_headers(secret=secret).keys()
+    assert more == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+
+
+def test_the_digest_leaves_out_the_timestamp_and_nothing_else() -> None:
+    body = render(SOURCES[0], SITE, include_email=True)
+    later = body.replace(b"2026-06-05T14:23:00+00:00", b"2026-06-05T14:23:04+00:00", 1)
+    assert digest(later) == digest(body)
+    assert digest(body.replace(b'"new_score":34', b'"new_score":35')) != digest(body)
+
+
+def test_a_shop_that_is_named_like_a_timestamp_cannot_hide_a_change() -> None:
+    def named(stamp: str) -> bytes:
+        name = f'"timestamp":"{stamp}",'
+        return digest(render(SOURCES[0], Site(url=SITE.url, name=name), include_email=True))
+
+    assert named("2026-06-05T14:23:00+00:00") != named("2026-06-05T14:23:01+00:00")

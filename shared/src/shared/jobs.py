@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 LEASE = timedelta(seconds=30)
 """How long nobody else goes on with a job whose last page was done by somebody."""
+LATER = timedelta(seconds=1)
+"""How long a job rests whose next page has to wait; others are done meanwhile."""
 TELL_EVERY = 5.0
 """Seconds between two lines about the progress of one job."""
 
@@ -40,7 +42,10 @@ class Job:
 
 
 Page = Callable[[Transaction, Job], Awaitable[Job | None]]
-"""Does the next page in the transaction it is given; the job behind that page, or None: there was nothing more."""
+"""Does the next page in the transaction it is given; the job behind that page, or None: there was nothing more.
+
+The job as it was: its next page has to wait.
+"""
 
 
 class Jobs:
@@ -70,7 +75,8 @@ class Jobs:
 
     async def _run(self, job: Job, stop: asyncio.Event) -> None:
         told = asyncio.get_running_loop().time()
-        log.info("job.began", job=str(job.id), kind=job.kind, done=job.done)
+        if not job.position:
+            log.info("job.began", job=str(job.id), kind=job.kind)
         while not stop.is_set():
             try:
                 after = await self._page(job)
@@ -82,6 +88,8 @@ class Jobs:
                 return
             if after is None:
                 log.info("job.ended", job=str(job.id), kind=job.kind, done=job.done)
+                return
+            if after == job:
                 return
             job = after
             if asyncio.get_running_loop().time() - told > TELL_EVERY:
@@ -97,7 +105,7 @@ class Jobs:
             if after is None:
                 await self._finish(transaction.connection, job)
             else:
-                await self._advance(transaction.connection, after)
+                await self._advance(transaction.connection, after, LATER if after == job else LEASE)
             return after
 
     async def _hold(self, connection: Connection, job: Job) -> bool:
@@ -111,13 +119,13 @@ class Jobs:
             )
         )
 
-    async def _advance(self, connection: Connection, job: Job) -> None:
+    async def _advance(self, connection: Connection, job: Job, lease: timedelta) -> None:
         await connection.execute(
             f"UPDATE {self._table} SET done = $2, position = $3, leased_until = now() + $4 WHERE id = $1",
             job.id,
             job.done,
             job.position,
-            LEASE,
+            lease,
         )
 
     async def _finish(self, connection: Connection | Pool, job: Job, *, error: str | None = None) -> None:

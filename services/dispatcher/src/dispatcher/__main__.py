@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from dispatcher import replay, store
 from dispatcher.attempt import Attempts
+from dispatcher.clock import Clock, utc_now
 from dispatcher.commands import EndpointCommands
 from dispatcher.directory import Directory
 from dispatcher.due import Due
@@ -29,30 +30,36 @@ DRAIN_SHARE = 0.7
 """Of the drain's time, what attempts in flight get; the rest is for recording them."""
 
 
-async def run(settings: DispatcherSettings, stop: asyncio.Event) -> None:
+async def run(settings: DispatcherSettings, stop: asyncio.Event, clock: Clock = utc_now) -> None:
     """The service, until `stop` is set and everything begun is finished."""
     async with open_session(settings.reach) as session, running("dispatcher", "dispatcher", settings, stop) as service:
-        recorder = Recorder(service.pool, settings.rules)
+        recorder = Recorder(service.pool, settings.rules, clock)
         service.plumbing("recorder", recorder.run())
-        attempts = Attempts(sender=Sender(session), recorder=recorder, reach=settings.reach)
+        attempts = Attempts(sender=Sender(session), recorder=recorder, reach=settings.reach, clock=clock)
         partitions = Partitions(*TABLES)
-        service.work("deliveries", _deliver(service, settings, attempts, recorder, partitions))
+        service.work("deliveries", _deliver(service, settings, attempts, recorder, partitions, clock=clock))
         keep = dict.fromkeys(TABLES, settings.delivery_days)
-        service.work("upkeep", every(HOUR, partial(_upkeep, service, partitions, keep), stop))
-        jobs = Jobs(service.pool, service.outbox, "dispatcher", {"replay": replay.page})
+        service.work("upkeep", every(HOUR, partial(_upkeep, service, partitions, keep, clock), stop))
+        jobs = Jobs(service.pool, service.outbox, "dispatcher", {"replay": partial(replay.page, clock=clock)})
         service.work("jobs", every(settings.jobs_interval, partial(jobs.run_queued, stop), stop))
         await service.listen(health_app(service))
         await service.until_stopped()
 
 
-async def _upkeep(service: Service, partitions: Partitions, keep: Mapping[str, int]) -> None:
+async def _upkeep(service: Service, partitions: Partitions, keep: Mapping[str, int], clock: Clock) -> None:
     await service.upkeep(partitions, keep)
     async with service.pool.acquire() as connection:
-        await store.forget_bursts(connection, datetime.now(UTC) - BURSTS_KEPT)
+        await store.forget_bursts(connection, clock() - BURSTS_KEPT)
 
 
 async def _deliver(
-    service: Service, settings: DispatcherSettings, attempts: Attempts, recorder: Recorder, partitions: Partitions
+    service: Service,
+    settings: DispatcherSettings,
+    attempts: Attempts,
+    recorder: Recorder,
+    partitions: Partitions,
+    *,
+    clock: Clock,
 ) -> None:
     """Everything that leads to deliveries until `stop`; then those in flight, and their records."""
     pool, stop = service.pool, service.stop
@@ -65,15 +72,18 @@ async def _deliver(
         cap=settings.in_flight,
         lease=settings.lease,
         expire_after=settings.expire_after,
+        clock=clock,
     )
     worker = Worker(
         pool=pool,
         directory=directory,
         traffic=traffic,
+        recorder=recorder,
         partitions=partitions,
         delays=settings.retry_delays,
         lease=settings.lease,
         burst_window=timedelta(seconds=settings.burst_window),
+        clock=clock,
     )
     due = Due(
         pool=pool,
@@ -83,8 +93,9 @@ async def _deliver(
         lease=settings.lease,
         park_for=settings.rules.park_for,
         poll_seconds=settings.poll_seconds,
+        clock=clock,
     )
-    owner = _owner(service, settings, attempts, partitions)
+    owner = _owner(service, settings, attempts, partitions, clock)
     async with asyncio.TaskGroup() as group:
         for consuming in (
             service.consume("dispatcher.events", parse_event, worker.process_events),
@@ -97,7 +108,9 @@ async def _deliver(
     await owner.finished()
 
 
-def _owner(service: Service, settings: DispatcherSettings, attempts: Attempts, partitions: Partitions) -> Commands:
+def _owner(
+    service: Service, settings: DispatcherSettings, attempts: Attempts, partitions: Partitions, clock: Clock
+) -> Commands:
     endpoint_commands = EndpointCommands(
         pool=service.pool,
         vault=service.vault,
@@ -106,6 +119,7 @@ def _owner(service: Service, settings: DispatcherSettings, attempts: Attempts, p
         partitions=partitions,
         lease=settings.lease,
         overlap=timedelta(hours=settings.overlap_hours),
+        clock=clock,
     )
     return Commands(
         outbox=service.outbox,

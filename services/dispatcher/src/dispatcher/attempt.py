@@ -2,19 +2,19 @@
 
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 
 from dispatcher.classify import Answer
+from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import Delivery, Step
 from dispatcher.destinations import email, webhook, woocommerce
 from dispatcher.destinations.means import Credentials, Smtp
 from dispatcher.endpoints import Target
-from dispatcher.metrics import ATTEMPT_SECONDS, ATTEMPTS
+from dispatcher.metrics import ATTEMPT_SECONDS, ATTEMPTS, EVENT_SECONDS, SUPPRESSED
 from dispatcher.recorder import Record, Recorder
 from dispatcher.send import Sender
 from shared.targets import Reach
@@ -48,7 +48,7 @@ class Attempts:
         sender: Sender,
         recorder: Recorder,
         reach: Reach,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         self._reach = reach
         self._sender = sender
@@ -128,11 +128,15 @@ def _tell(record: Record, step: Step | None) -> None:
     }
     if answer is None:
         if step:
+            if step.status == "suppressed":
+                SUPPRESSED.labels(step.cause).inc()
             log.info("delivery.not_sent", **told, next=step.status, why=step.reason)
         return
     status = step.status if step else "lease_lost"
     ATTEMPTS.labels(status).inc()
     ATTEMPT_SECONDS.observe(answer.duration_ms / 1000)
+    if status == "delivered" and not delivery.asked:
+        EVENT_SECONDS.observe((record.at - delivery.recorded_at).total_seconds() + answer.duration_ms / 1000)
     write = log.info if status == "delivered" else log.warning
     write(
         "delivery.attempt",

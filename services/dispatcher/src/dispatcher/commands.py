@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from dispatcher import replay, store
 from dispatcher.attempt import Attempts, Job
 from dispatcher.classify import Answer
+from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import Delivery
 from dispatcher.destinations import slack, webhook
 from dispatcher.endpoints import Endpoint, NewEndpoint, endpoint_json
@@ -67,7 +68,9 @@ class EndpointCommands:
         partitions: Partitions,
         lease: timedelta,
         overlap: timedelta,
+        clock: Clock = utc_now,
     ) -> None:
+        self._clock = clock
         self._pool = pool
         self._vault = vault
         self._reach = reach
@@ -113,7 +116,7 @@ class EndpointCommands:
         asked: _Change = parse(_Change, command.data)
         endpoint = await self._locked(transaction, command, asked.id)
         changed = parse(NewEndpoint, changed_fields(endpoint, asked.fields), context=self._reach)
-        if changed.standard_webhooks and not is_standard_secret(endpoint.target.secret or ""):
+        if changed.standard_webhooks and not _has_standard_secrets(endpoint):
             raise invalid({"standard_webhooks": "its secret is not a whsec_ one: rotate it to one first"})
         new = await store.replace_endpoint(
             transaction.connection, self._vault, asked.id, changed, keep_headers="headers" not in asked.fields
@@ -137,7 +140,9 @@ class EndpointCommands:
         if standard and not is_standard_secret(secret):
             raise invalid({"secret": "must be whsec_ and 24 to 64 bytes in base64, as Standard Webhooks has it"})
         overlap = self._overlap if asked.overlap is None else timedelta(seconds=asked.overlap)
-        new = await store.rotate_secret(transaction.connection, self._vault, asked.id, secret=secret, overlap=overlap)
+        new = await store.rotate_secret(
+            transaction.connection, self._vault, asked.id, secret=secret, overlap=overlap, now=self._clock()
+        )
         await store.bump_revision(transaction.connection, [command.store_id])
         return endpoint_json(new) | _secret_shown(given=asked.secret, secret=secret)
 
@@ -191,7 +196,12 @@ class EndpointCommands:
             body = renderer.render(webhook.Trial(asked_at), site, include_email=endpoint.include_email)
             await store.insert_bodies(connection, [store.body_of(delivery, body)])
             inserted = await store.insert_deliveries(
-                connection, [(delivery, None)], lease=lease, leased=[delivery.id], lease_for=self._lease
+                connection,
+                [(delivery, None)],
+                lease=lease,
+                leased=[delivery.id],
+                lease_for=self._lease,
+                now=self._clock(),
             )
         return Job(delivery, endpoint.target, body, lease, lease_ends) if inserted else None
 
@@ -200,7 +210,7 @@ class EndpointCommands:
     async def retry(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         """Make one delivery once more, now, under its own id."""
         delivery_id = parse(_Named, command.data).id
-        outcome = await store.ask_again(transaction.connection, command.store_id, delivery_id)
+        outcome = await store.ask_again(transaction.connection, command.store_id, delivery_id, now=self._clock())
         if outcome is None:
             raise RefusedError(404, "trustlens_delivery_not_found", "There is no such delivery.")
         if not outcome:
@@ -237,6 +247,12 @@ def changed_fields(endpoint: Endpoint, fields: Mapping[str, Any]) -> dict[str, A
     if changed.get("enabled") is True:
         changed["disabled_reason"] = None
     return changed
+
+
+def _has_standard_secrets(endpoint: Endpoint) -> bool:
+    """The old one and the new, where one is being rotated: both sign."""
+    secrets = {endpoint.target.secret or "", endpoint.target.next_secret or endpoint.target.secret or ""}
+    return all(is_standard_secret(secret) for secret in secrets)
 
 
 def _generate(*, standard: bool) -> str:

@@ -67,13 +67,21 @@ class Step:
     status: Status
     reason: str | None = None
     wait: timedelta | None = None
-    """Until the next move; None: there will be none."""
+    """No attempt before it is over; None: there will be none."""
+    until: datetime | None = None
+    """Of a parked one: when it is given up."""
     disables: bool = False
     """Whether its endpoint, too, is at its end."""
     uncounted: bool = False
     """The attempt was made while the endpoint was down: it spends none of those that were promised."""
 
+    @property
+    def cause(self) -> str:
+        """The reason without its particulars: there are few of them."""
+        return (self.reason or "").partition(":")[0]
 
+
+DOWN = "the endpoint is down"
 NO_TARGET = Step("suppressed", "no_target")
 DISABLED = Step("suppressed", "disabled")
 DUPLICATE = Step("suppressed", "duplicate")
@@ -95,12 +103,17 @@ def suppressed(delivery: Delivery, target: Target | None, *, now: datetime, expi
     return None
 
 
-def parked(delivery: Delivery, *, now: datetime, rules: Rules, uncounted: bool = False) -> Step:
-    """Waiting for its endpoint to come back; given up where it has waited long enough."""
+def parked(
+    delivery: Delivery, *, now: datetime, rules: Rules, wait: timedelta = timedelta(0), uncounted: bool = False
+) -> Step:
+    """Waiting for its endpoint to come back; given up where it has waited long enough.
+
+    `wait`: what it has to wait for anyway, promised or told. The end of the outage does not shorten it.
+    """
     until = delivery.parked_until or now + rules.park_for
     if until <= now:
         return Step("exhausted", "expired", uncounted=uncounted)
-    return Step("parked", "the endpoint is down", wait=until - now, uncounted=uncounted)
+    return Step("parked", DOWN, wait=wait, until=until, uncounted=uncounted)
 
 
 def after(
@@ -123,11 +136,13 @@ def after(
         case Retry():
             if delivery.mode == "fire_and_log":
                 return Step("failed")
-            if breaker.is_open and (before.is_open or delivery.max_attempts - delivery.attempts > 1):
-                return parked(delivery, now=now, rules=rules, uncounted=before.is_open)
+            if before.is_open and breaker.is_open:
+                return parked(delivery, now=now, rules=rules, wait=verdict.floor, uncounted=True)
             left = delivery.max_attempts - delivery.attempts - 1
             wait = schedule.wait(left, delays=rules.delays, jitter=jitter, floor=verdict.floor)
-            return Step("retrying", wait=wait) if wait is not None else Step("exhausted")
+            if wait is None:
+                return Step("exhausted")
+            return parked(delivery, now=now, rules=rules, wait=wait) if breaker.is_open else Step("retrying", wait=wait)
         case _:
             assert_never(verdict)
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -12,8 +12,10 @@ from dispatcher import breaker as breakers
 from dispatcher import store
 from dispatcher.attempt import Job
 from dispatcher.breaker import HEALTHY, Breaker
+from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import Delivery
 from dispatcher.directory import Directory
+from dispatcher.metrics import OLDEST_DUE, PARKED
 from dispatcher.recorder import Recorder
 from dispatcher.traffic import Traffic
 from shared.db import Connection, Pool, is_transient
@@ -21,6 +23,8 @@ from shared.ids import uuid7
 
 log = structlog.get_logger()
 
+GAUGES_EVERY = 15.0
+"""Seconds between two looks at how much waits: as often as metrics are usually fetched."""
 IDLE = 4
 """How many times the usual pause grows while nothing is due."""
 
@@ -36,7 +40,10 @@ class Due:
         lease: timedelta,
         park_for: timedelta,
         poll_seconds: float,
+        clock: Clock = utc_now,
     ) -> None:
+        self._clock = clock
+        self._next_gauges = 0.0
         self._recorder = recorder
         self._park_for = park_for
         self._pool = pool
@@ -80,6 +87,8 @@ class Due:
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 rooms, outages = await self._rooms(connection, targets)
+                if targets is None:
+                    await self._measure(connection, rooms, outages)
                 claimed, probes = await self._claim(connection, rooms, outages, lease)
                 placed = [d for d in claimed if self._traffic.take(d.target_id)]
                 await self._let_go(connection, claimed, placed, lease)
@@ -100,7 +109,8 @@ class Due:
         looked_at = await store.unfinished_targets(connection) if targets is None else targets
         outages = await store.breakers(connection, looked_at)
         self._recorder.see({target: outages.get(target, HEALTHY) for target in looked_at})
-        now = datetime.now(UTC)
+        await self._let_out_stranded(connection, looked_at)
+        now = self._clock()
         rooms = {
             target: room
             for target in looked_at
@@ -108,28 +118,57 @@ class Due:
         }
         return rooms, outages
 
+    async def _measure(self, connection: Connection, rooms: Collection[UUID], outages: Mapping[UUID, Breaker]) -> None:
+        if time.monotonic() < self._next_gauges:
+            return
+        self._next_gauges = time.monotonic() + GAUGES_EVERY
+        down = [target for target, breaker in outages.items() if breaker.is_open]
+        oldest = await store.oldest_due(connection, set(rooms) - set(down))
+        OLDEST_DUE.set(max((self._clock() - oldest).total_seconds(), 0.0) if oldest else 0.0)
+        PARKED.set(await store.count_parked(connection, down))
+
+    async def _let_out_stranded(self, connection: Connection, targets: Collection[UUID]) -> None:
+        """One of us may have parked a delivery after another saw its endpoint back."""
+        for target in await store.stranded(connection, targets):
+            released = await store.let_out(connection, target, now=self._clock())
+            log.info("endpoint.back", endpoint=str(target), released=released)
+
     async def _claim(
         self, connection: Connection, rooms: dict[UUID, int], outages: dict[UUID, Breaker], lease: UUID
     ) -> tuple[list[Delivery], set[UUID]]:
         """What is due, and a probe for each target that is down and to be probed: (deliveries, the probes' ids)."""
+        now = self._clock()
         down = [target for target, breaker in outages.items() if breaker.is_open]
-        for target in down:
-            await store.park(connection, target, self._park_for)  # what came since it opened
-        if down and (given_up := await store.give_up_parked(connection, down)):
-            log.warning("delivery.given_up", deliveries=given_up, why="its endpoint was down for too long")
+        ours = await store.lock_free_breakers(connection, down) if down else {}
+        parking = [target for target, breaker in ours.items() if breaker.is_open]
+        if parking:
+            await store.park(connection, parking, self._park_for, now=now)  # what came since it opened
         probes = [
-            probe for target in down if target in rooms if (probe := await self._probe(connection, target, lease))
+            probe
+            for target in parking
+            if target in rooms and (probe := await self._probe(connection, target, ours[target], lease, now))
         ]
-        claimed = await store.claim(connection, rooms, down=down, lease=lease, lease_for=self._lease) if rooms else []
+        claimed = (
+            await store.claim(connection, rooms, down=down, lease=lease, lease_for=self._lease, now=now)
+            if rooms
+            else []
+        )
         return [*probes, *claimed], {probe.id for probe in probes}
 
-    async def _probe(self, connection: Connection, target: UUID, lease: UUID) -> Delivery | None:
-        """The delivery that shows whether a target is back. One dispatcher at a time may ask: the row is locked."""
-        now = datetime.now(UTC)
-        breaker = (await store.lock_breakers(connection, [target])).get(target, HEALTHY)
-        if not (breaker.is_open and breaker.probe_due(now)):
+    async def _probe(
+        self, connection: Connection, target: UUID, breaker: Breaker, lease: UUID, now: datetime
+    ) -> Delivery | None:
+        """The delivery that shows whether a target is back, if it is time. Its breaker is locked: nobody else asks."""
+        if not breaker.probe_due(now):
             return None
-        probe = await store.claim_probe(connection, target, lease=lease, lease_for=self._lease)
+        if given_up := await store.give_up_parked(connection, target, now=now):
+            log.warning(
+                "delivery.given_up",
+                endpoint=str(target),
+                deliveries=given_up,
+                why="its endpoint was down for too long",
+            )
+        probe = await store.claim_probe(connection, target, lease=lease, lease_for=self._lease, now=now)
         if probe:
             await store.save_breakers(connection, {target: breakers.probing(breaker, now=now)})
         return probe

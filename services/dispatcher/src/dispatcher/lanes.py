@@ -37,6 +37,10 @@ class Lanes(Generic[T]):
         """How many places a target's lane has left."""
         return 2 * self.cap(target) - self._held.get(target, 0)
 
+    def half_free(self, target: UUID) -> bool:
+        """Whether it pays to look for more: there is room for as many as may be in flight."""
+        return self.free(target) >= self.cap(target)
+
     def take(self, target: UUID) -> bool:
         """Take a place, if there is one."""
         if self.free(target) <= 0:

@@ -7,7 +7,7 @@ endpoint fail both know of each other's failures.
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -16,6 +16,7 @@ from dispatcher import breaker as breakers
 from dispatcher import deliveries, store
 from dispatcher.breaker import HEALTHY, Breaker
 from dispatcher.classify import Answer, classify
+from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import Delivery, Rules, Step
 from dispatcher.store import Recorded
 from shared.db import Connection, Pool, is_transient
@@ -48,8 +49,9 @@ Waiting = tuple[Record, "asyncio.Future[Step | None]"]
 class Recorder:
     """`run()` as a long task that outlives the attempts. `outages`: breakers as last seen, by target."""
 
-    def __init__(self, pool: Pool, rules: Rules) -> None:
+    def __init__(self, pool: Pool, rules: Rules, clock: Clock = utc_now) -> None:
         self._pool = pool
+        self._clock = clock
         self._rules = rules
         self._waiting: asyncio.Queue[Waiting] = asyncio.Queue()
         self.outages: dict[UUID, Breaker] = {}
@@ -97,7 +99,7 @@ class Recorder:
         while True:
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
-                    held, seen = await _store(connection, records, self._rules)
+                    held, seen = await _store(connection, records, self._rules, self._clock)
             except Exception as error:
                 if not is_transient(error):
                     raise
@@ -118,15 +120,17 @@ class Recorder:
 
 
 async def _store(
-    connection: Connection, records: Sequence[Record], rules: Rules
+    connection: Connection, records: Sequence[Record], rules: Rules, clock: Clock
 ) -> tuple[Mapping[tuple[UUID, UUID], Step], Mapping[UUID, Breaker]]:
     targets = {record.delivery.target_id for record in records if record.answer}
     before = await store.lock_breakers(connection, targets)
     if troubled := {r.delivery.target_id for r in records if r.answer and r.answer.complaint} - before.keys():
         before = await store.ensure_breakers(connection, targets, troubled)
-    steps, after = decide(records, before, rules, datetime.now(UTC))
-    held = await store.record(connection, steps)
-    await _act(connection, before, after, rules)
+    now = clock()
+    steps, after = decide(records, before, rules, now)
+    held = await store.record(connection, steps, now=now)
+    parked = {r.delivery.target_id for r in steps if r.step.status == "parked"}
+    await _act(connection, before, after, parked, rules=rules, now=now)
     ended = {r.delivery.endpoint_id for r in steps if r.step.disables and (r.delivery.id, r.lease) in held}
     await _disable(connection, {endpoint for endpoint in ended if endpoint})
     return {(r.delivery.id, r.lease): r.step for r in steps if (r.delivery.id, r.lease) in held}, after
@@ -159,17 +163,26 @@ def decide(
 
 
 async def _act(
-    connection: Connection, before: Mapping[UUID, Breaker], after: Mapping[UUID, Breaker], rules: Rules
+    connection: Connection,
+    before: Mapping[UUID, Breaker],
+    after: Mapping[UUID, Breaker],
+    parked: Collection[UUID],
+    *,
+    rules: Rules,
+    now: datetime,
 ) -> None:
-    """Save the breakers that moved; park what waits behind one that opened, let out what waited for one to close."""
+    """Save the breakers that moved; park what waits behind one that opened, let out what waited for one to close.
+
+    `parked`: targets of deliveries parked just now. A breaker may have opened and closed again within these records.
+    """
     await store.save_breakers(connection, {t: b for t, b in after.items() if b != before.get(t, HEALTHY)})
     for target, breaker in after.items():
         was = before.get(target, HEALTHY)
         if breaker.is_open and not was.is_open:
             log.warning("endpoint.down", endpoint=str(target), failures=breaker.failures)
-            await store.park(connection, target, rules.park_for)
-        elif was.is_open and not breaker.is_open:
-            released = await store.let_out(connection, target)
+            await store.park(connection, [target], rules.park_for, now=now)
+        elif not breaker.is_open and (was.is_open or target in parked):
+            released = await store.let_out(connection, target, now=now)
             log.info("endpoint.back", endpoint=str(target), released=released)
 
 

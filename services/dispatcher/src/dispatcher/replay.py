@@ -1,18 +1,22 @@
 """Replay: many deliveries once more, by filter and time range, each under its own id, at a rate receivers stand."""
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self, get_args
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from dispatcher import store
+from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import Status
 from shared.db import Connection
 from shared.jobs import Job
 from shared.outbox import Transaction
 
 PAGE = 500
+AHEAD = timedelta(seconds=5)
+"""How far ahead of their sending deliveries are made due: so progress is true, and a cancelled replay stops soon."""
 RATE = 50
 """Deliveries per second that become due, over all endpoints: whoever replays a week must not drown the present."""
 
@@ -52,19 +56,38 @@ async def count(connection: Connection, store_id: UUID, asked: Replay) -> int:
     return await store.count_replayable(connection, store_id, asked)
 
 
-async def page(transaction: Transaction, job: Job) -> Job | None:
-    """The next deliveries, due again one after the other at the rate that was asked for."""
-    asked = Replay.model_validate(job.params)
-    at, delivery_id = _place(job)
-    found = await store.ask_page_again(transaction.connection, job.store_id, asked, after=(at, delivery_id), limit=PAGE)
+async def page(transaction: Transaction, job: Job, *, clock: Clock = utc_now) -> Job | None:
+    """The next deliveries, due again one after the other at the rate that was asked for; the same job: not yet."""
+    asked, place, now = Replay.model_validate(job.params), _place(job), clock()
+    begin = max(place.due, now) if place.due else now
+    if begin > now + AHEAD:
+        return job
+    found = await store.ask_page_again(
+        transaction.connection,
+        job.store_id,
+        asked,
+        after=(place.at, place.delivery_id),
+        begin=begin,
+        limit=min(PAGE, max(asked.rate * int(AHEAD.total_seconds()), 1)),
+    )
     if not found:
         return None
     last_at, last_id = max(found)
-    return job.further(seen=len(found), position=f"{last_at.isoformat()}/{last_id}")
+    due = begin + timedelta(seconds=len(found) / asked.rate)
+    return job.further(seen=len(found), position=f"{last_at.isoformat()}/{last_id}/{due.isoformat()}")
 
 
-def _place(job: Job) -> tuple[datetime | None, UUID]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Behind the last delivery that was asked for again, and when that one is due."""
+
+    at: datetime | None = None
+    delivery_id: UUID | None = None
+    due: datetime | None = None
+
+
+def _place(job: Job) -> _Place:
     if not job.position:
-        return None, UUID(int=0)
-    at, _, delivery_id = job.position.partition("/")
-    return datetime.fromisoformat(at), UUID(delivery_id)
+        return _Place()
+    at, delivery_id, due = job.position.split("/")
+    return _Place(datetime.fromisoformat(at), UUID(delivery_id), datetime.fromisoformat(due))

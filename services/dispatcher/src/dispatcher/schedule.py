@@ -1,4 +1,4 @@
-"""When the next attempt is due. Waits are counted by the database's clock, from the commit of the last attempt."""
+"""When the next attempt is due. Waits are counted from when the answer of the last one was recorded."""
 
 from collections.abc import Sequence
 from datetime import timedelta

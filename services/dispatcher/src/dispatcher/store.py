@@ -14,7 +14,7 @@ from dispatcher.breaker import HEALTHY, Breaker
 from dispatcher.bursts import Key as BurstKey
 from dispatcher.bursts import Sent
 from dispatcher.classify import Answer
-from dispatcher.deliveries import Delivery, Step
+from dispatcher.deliveries import DOWN, Delivery, Step
 from dispatcher.destinations.means import Credentials, Smtp
 from dispatcher.destinations.webhook import Site
 from dispatcher.endpoints import PACE, SLACK_HOST, Endpoint, NewEndpoint, Target, parse_filter
@@ -188,19 +188,20 @@ async def replace_endpoint(
 
 
 async def rotate_secret(
-    connection: Connection, vault: Vault, endpoint_id: UUID, *, secret: str, overlap: timedelta
+    connection: Connection, vault: Vault, endpoint_id: UUID, *, secret: str, overlap: timedelta, now: datetime
 ) -> Endpoint:
     """A next secret, the only one when the overlap ends. One of a rotation that is over is the old one now."""
     row = await connection.fetchrow(
         "UPDATE dispatcher.endpoints SET"
-        " secret = CASE WHEN overlap_until <= now() OR $3::interval = '0' THEN coalesce(CASE WHEN $3::interval = '0'"
+        " secret = CASE WHEN overlap_until <= $4 OR $3::interval = '0' THEN coalesce(CASE WHEN $3::interval = '0'"
         "  THEN $2 END, next_secret, secret) ELSE secret END,"
         " next_secret = CASE WHEN $3::interval = '0' THEN NULL ELSE $2 END,"
-        " overlap_until = CASE WHEN $3::interval = '0' THEN NULL ELSE now() + $3::interval END, updated_at = now()"
-        f" WHERE id = $1 RETURNING {_ENDPOINT}",
+        " overlap_until = CASE WHEN $3::interval = '0' THEN NULL ELSE $4::timestamptz + $3::interval END,"
+        f" updated_at = now() WHERE id = $1 RETURNING {_ENDPOINT}",
         endpoint_id,
         vault.seal(secret.encode()),
         overlap,
+        now,
     )
     return _endpoint(row, vault)
 
@@ -284,6 +285,7 @@ async def insert_deliveries(
     lease: UUID,
     leased: Collection[UUID],
     lease_for: timedelta,
+    now: datetime,
 ) -> set[UUID]:
     """Insert deliveries, pending or ended by their step, those in `leased` under the lease; the ids of the new ones."""
     rows = [
@@ -311,7 +313,7 @@ async def insert_deliveries(
         f"INSERT INTO dispatcher.deliveries ({_DELIVERY}, status, reason, due_at, lease, leased_until, created_at,"
         " finished_at)"
         " SELECT recorded_at, id, store_id, target_id, endpoint_id, rule_id, event, source_id, shape, email_hash,"
-        " sequence, mode, max_attempts, 0, status, reason, CASE WHEN status = 'pending' THEN now() END,"
+        " sequence, mode, max_attempts, 0, status, reason, CASE WHEN status = 'pending' THEN $19::timestamptz END,"
         " CASE WHEN leased THEN $17::uuid END, CASE WHEN leased THEN now() + $18::interval END, now(),"
         " CASE WHEN status <> 'pending' THEN now() END"
         " FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[],"
@@ -322,6 +324,7 @@ async def insert_deliveries(
         *columns(rows, 16),
         lease,
         lease_for,
+        now,
     )
     return {row["id"] for row in inserted}
 
@@ -338,6 +341,26 @@ async def unfinished_targets(connection: Connection) -> list[UUID]:
     return [row["target_id"] for row in rows]
 
 
+async def oldest_due(connection: Connection, targets: Collection[UUID]) -> datetime | None:
+    """When the first of what these targets are to get is, or was, due: two steps in the index for each."""
+    oldest: datetime | None = await connection.fetchval(
+        "SELECT min(d.due_at) FROM unnest($1::uuid[]) AS t (id) CROSS JOIN unnest('{pending,retrying}'::text[])"
+        " AS s (status) CROSS JOIN LATERAL (SELECT due_at FROM dispatcher.deliveries WHERE target_id = t.id"
+        "  AND status = s.status AND due_at IS NOT NULL ORDER BY due_at LIMIT 1) AS d",
+        list(targets),
+    )
+    return oldest
+
+
+async def count_parked(connection: Connection, targets: Collection[UUID]) -> int:
+    found: int = await connection.fetchval(
+        "SELECT count(*) FROM dispatcher.deliveries WHERE target_id = ANY($1::uuid[]) AND status = 'parked'"
+        " AND due_at IS NOT NULL",
+        list(targets),
+    )
+    return found
+
+
 async def claim(
     connection: Connection,
     rooms: Mapping[UUID, int],
@@ -345,6 +368,7 @@ async def claim(
     down: Collection[UUID],
     lease: UUID,
     lease_for: timedelta,
+    now: datetime,
 ) -> list[Delivery]:
     """Lease what is due, per target at most its room: first tries before retries, then by due time.
 
@@ -354,7 +378,7 @@ async def claim(
         "WITH claimed AS MATERIALIZED ("
         " SELECT d.recorded_at, d.id FROM unnest($1::uuid[], $2::integer[]) AS r(target_id, room)"
         " CROSS JOIN LATERAL (SELECT recorded_at, id FROM dispatcher.deliveries"
-        "  WHERE target_id = r.target_id AND status IN ('pending', 'retrying') AND due_at <= now()"
+        "  WHERE target_id = r.target_id AND status IN ('pending', 'retrying') AND due_at <= $6"
         "  AND (leased_until IS NULL OR leased_until < now())"
         "  AND (mode = 'fire_and_log' OR asked OR NOT r.target_id = ANY($5::uuid[]))"
         "  ORDER BY status, due_at LIMIT r.room FOR UPDATE SKIP LOCKED) d),"
@@ -366,6 +390,7 @@ async def claim(
         lease,
         lease_for,
         list(down),
+        now,
     )
     return [_delivery(row) for row in rows]
 
@@ -395,19 +420,21 @@ async def release(connection: Connection | Pool, leased: Sequence[tuple[Delivery
     )
 
 
-async def record(connection: Connection, records: Sequence[Recorded]) -> set[tuple[UUID, UUID]]:
+async def record(connection: Connection, records: Sequence[Recorded], *, now: datetime) -> set[tuple[UUID, UUID]]:
     """Store steps and their attempts; (delivery, lease) of those whose lease still held. The others change nothing."""
     answers = [r.answer for r in records]
     rows = await connection.fetch(
         "WITH result AS (SELECT * FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[],"
         " $6::interval[], $7::smallint[], $8::timestamptz[], $9::smallint[], $10::text[], $11::text[], $12::integer[],"
-        " $13::text[], $14::bytea[], $15::smallint[]) AS r(recorded_at, id, held, status, reason, wait, number, at,"
-        " status_code, phase, error, duration_ms, address, answer, uncounted)),"
+        " $13::text[], $14::bytea[], $15::smallint[], $16::timestamptz[]) AS r(recorded_at, id, held, status, reason,"
+        " wait, number, at, status_code, phase, error, duration_ms, address, answer, uncounted, until)),"
         " moved AS (UPDATE dispatcher.deliveries d SET status = r.status, reason = r.reason,"
         "  attempts = coalesce(r.number, d.attempts), max_attempts = d.max_attempts + r.uncounted,"
-        "  due_at = now() + r.wait, lease = NULL, leased_until = NULL,"
-        "  parked_until = CASE WHEN r.status = 'parked' THEN coalesce(d.parked_until, now() + r.wait) END,"
-        "  last_status_code = r.status_code, last_error = r.error, duration_ms = r.duration_ms,"
+        "  due_at = $17::timestamptz + r.wait, lease = NULL, leased_until = NULL,"
+        "  parked_until = r.until,"
+        "  last_status_code = CASE WHEN r.number IS NULL THEN d.last_status_code ELSE r.status_code END,"
+        "  last_error = CASE WHEN r.number IS NULL THEN d.last_error ELSE r.error END,"
+        "  duration_ms = coalesce(r.duration_ms, d.duration_ms),"
         "  finished_at = CASE WHEN r.wait IS NULL THEN now() END"
         "  FROM result r WHERE d.recorded_at = r.recorded_at AND d.id = r.id AND d.lease = r.held"
         "  RETURNING d.id, r.held),"
@@ -430,6 +457,8 @@ async def record(connection: Connection, records: Sequence[Recorded]) -> set[tup
         [a and a.address for a in answers],
         [a and a.body for a in answers],
         [int(r.step.uncounted) for r in records],
+        [r.step.until for r in records],
+        now,
     )
     return {(row["id"], row["held"]) for row in rows}
 
@@ -438,19 +467,20 @@ async def record(connection: Connection, records: Sequence[Recorded]) -> set[tup
 
 _AGAIN = (
     "status = 'pending', reason = NULL, asked = true, max_attempts = greatest(attempts + 1, max_attempts),"
-    " finished_at = NULL, parked_until = NULL"
+    " finished_at = NULL, parked_until = NULL, lease = NULL, leased_until = NULL"
 )
 
 
-async def ask_again(connection: Connection, store_id: UUID, delivery_id: UUID) -> bool | None:
+async def ask_again(connection: Connection, store_id: UUID, delivery_id: UUID, *, now: datetime) -> bool | None:
     """Make a finished or parked delivery due now. False: it is under way, or erased. None: there is none."""
     status: str = await connection.execute(
-        f"UPDATE dispatcher.deliveries SET {_AGAIN}, due_at = now() WHERE store_id = $1 AND id = $2"
+        f"UPDATE dispatcher.deliveries SET {_AGAIN}, due_at = $3 WHERE store_id = $1 AND id = $2"
         " AND (finished_at IS NOT NULL OR status IN ('parked', 'retrying'))"
         " AND (leased_until IS NULL OR leased_until < now())"
         " AND (status <> 'cancelled' OR reason IS DISTINCT FROM 'erased')",
         store_id,
         delivery_id,
+        now,
     )
     if status == "UPDATE 1":
         return True
@@ -480,23 +510,28 @@ async def count_replayable(connection: Connection, store_id: UUID, asked: "Repla
 
 
 async def ask_page_again(
-    connection: Connection, store_id: UUID, asked: "Replay", *, after: tuple[datetime | None, UUID], limit: int
+    connection: Connection,
+    store_id: UUID,
+    asked: "Replay",
+    *,
+    after: tuple[datetime | None, UUID | None],
+    begin: datetime,
+    limit: int,
 ) -> list[tuple[datetime, UUID]]:
-    """Make the next deliveries due again, one after the other at the rate asked for, behind what waits already."""
+    """Make the next deliveries due again, one after the other from `begin` on, at the rate asked for."""
     rows = await connection.fetch(
         "WITH page AS (SELECT d.recorded_at, d.id FROM dispatcher.deliveries d"
         f" WHERE {_REPLAYABLE} AND ($8::timestamptz IS NULL OR (d.recorded_at, d.id) > ($8, $9::uuid))"
         " ORDER BY d.recorded_at, d.id LIMIT $10),"
-        " numbered AS (SELECT recorded_at, id, row_number() OVER (ORDER BY recorded_at, id) AS nth FROM page),"
-        " latest AS (SELECT greatest(now(), max(due_at)) AS at FROM dispatcher.deliveries"
-        "  WHERE store_id = $1 AND asked AND status = 'pending' AND due_at IS NOT NULL)"
-        f" UPDATE dispatcher.deliveries d SET {_AGAIN}, lease = NULL, leased_until = NULL,"
-        "  due_at = (SELECT at FROM latest) + make_interval(secs => n.nth / $11::numeric)"
+        " numbered AS (SELECT recorded_at, id, row_number() OVER (ORDER BY recorded_at, id) AS nth FROM page)"
+        f" UPDATE dispatcher.deliveries d SET {_AGAIN},"
+        "  due_at = $12::timestamptz + make_interval(secs => (n.nth / $11::numeric)::double precision)"
         " FROM numbered n WHERE d.recorded_at = n.recorded_at AND d.id = n.id RETURNING d.recorded_at, d.id",
         *_replayable(store_id, asked),
         *after,
         limit,
         asked.rate,
+        begin,
     )
     return [(row["recorded_at"], row["id"]) for row in rows]
 
@@ -518,6 +553,15 @@ async def lock_breakers(connection: Connection, targets: Collection[UUID]) -> di
     """The same, locked in the order of their ids until the commit."""
     rows = await connection.fetch(
         f"SELECT {_BREAKER} FROM dispatcher.breakers WHERE target_id = ANY($1::uuid[]) ORDER BY target_id FOR UPDATE",
+        list(targets),
+    )
+    return {row["target_id"]: _breaker(row) for row in rows}
+
+
+async def lock_free_breakers(connection: Connection, targets: Collection[UUID]) -> dict[UUID, Breaker]:
+    """The same, without those that somebody else is deciding about: nobody waits, and no two wait for each other."""
+    rows = await connection.fetch(
+        f"SELECT {_BREAKER} FROM dispatcher.breakers WHERE target_id = ANY($1::uuid[]) FOR UPDATE SKIP LOCKED",
         list(targets),
     )
     return {row["target_id"]: _breaker(row) for row in rows}
@@ -566,56 +610,82 @@ def _breaker(row: asyncpg.Record) -> Breaker:
     )
 
 
-async def park(connection: Connection, target: UUID, park_for: timedelta) -> None:
-    """What is promised to a target that is down, and in nobody's hands, waits for its end."""
+async def park(connection: Connection, targets: Collection[UUID], park_for: timedelta, *, now: datetime) -> None:
+    """What is promised to targets that are down, and in nobody's hands, waits for their end.
+
+    `due_at` stays: no attempt before it, though the target may be back.
+    """
     await connection.execute(
-        "UPDATE dispatcher.deliveries SET status = 'parked', reason = 'the endpoint is down',"
-        " parked_until = coalesce(parked_until, now() + $2::interval),"
-        " due_at = coalesce(parked_until, now() + $2::interval), lease = NULL, leased_until = NULL"
-        " WHERE target_id = $1 AND mode = 'retry' AND NOT asked AND status IN ('pending', 'retrying')"
-        " AND due_at IS NOT NULL"
-        " AND (leased_until IS NULL OR leased_until < now())",
-        target,
+        "UPDATE dispatcher.deliveries SET status = 'parked', reason = $4,"
+        " parked_until = coalesce(parked_until, $3::timestamptz + $2::interval), lease = NULL, leased_until = NULL"
+        " WHERE target_id = ANY($1::uuid[]) AND mode = 'retry' AND NOT asked AND status IN ('pending', 'retrying')"
+        " AND due_at IS NOT NULL AND (leased_until IS NULL OR leased_until < now())",
+        list(targets),
         park_for,
+        now,
+        DOWN,
     )
 
 
-async def let_out(connection: Connection, target: UUID) -> int:
-    """An outage is over: what was parked is due again, the oldest first, in a ramp that doubles each second."""
+async def stranded(connection: Connection, targets: Collection[UUID]) -> list[UUID]:
+    """Of these targets, those that have parked deliveries and are not down."""
+    rows = await connection.fetch(
+        "SELECT t.id FROM unnest($1::uuid[]) AS t (id) WHERE EXISTS (SELECT FROM dispatcher.deliveries d"
+        "  WHERE d.target_id = t.id AND d.status = 'parked' AND d.due_at IS NOT NULL)"
+        " AND NOT EXISTS (SELECT FROM dispatcher.breakers b WHERE b.target_id = t.id AND b.opened_at IS NOT NULL)",
+        list(targets),
+    )
+    return [row["id"] for row in rows]
+
+
+async def let_out(connection: Connection, target: UUID, *, now: datetime) -> int:
+    """An outage is over: what was parked is due again, the oldest first, in a ramp that doubles each second.
+
+    What had to wait for longer anyway does so.
+    """
     status: str = await connection.execute(
         "UPDATE dispatcher.deliveries d SET status = CASE WHEN d.attempts = 0 THEN 'pending' ELSE 'retrying' END,"
-        " reason = NULL, parked_until = NULL, due_at = now() + make_interval(secs => log(2, 1 + w.nth / $2::numeric))"
+        " reason = NULL, parked_until = NULL,"
+        " due_at = greatest(d.due_at, $3::timestamptz + make_interval(secs => log(2, 1 + w.nth / $2::numeric)))"
         " FROM (SELECT recorded_at, id, row_number() OVER (ORDER BY recorded_at, id) - 1 AS nth"
         "  FROM dispatcher.deliveries WHERE target_id = $1 AND status = 'parked' AND due_at IS NOT NULL) AS w"
-        " WHERE d.recorded_at = w.recorded_at AND d.id = w.id",
+        " WHERE d.recorded_at = w.recorded_at AND d.id = w.id AND d.status = 'parked'",
         target,
         RAMP_FIRST,
+        now,
     )
     return int(status.rpartition(" ")[2])
 
 
-async def give_up_parked(connection: Connection, targets: Collection[UUID]) -> int:
+async def give_up_parked(connection: Connection, target: UUID, *, now: datetime) -> int:
     """Those that have waited as long as an outage may last."""
     status: str = await connection.execute(
         "UPDATE dispatcher.deliveries SET status = 'exhausted', reason = 'expired', due_at = NULL, finished_at = now()"
-        " WHERE target_id = ANY($1::uuid[]) AND status = 'parked' AND due_at <= now()"
+        " WHERE target_id = $1 AND status = 'parked' AND due_at IS NOT NULL AND parked_until <= $2"
         " AND (leased_until IS NULL OR leased_until < now())",
-        list(targets),
+        target,
+        now,
     )
     return int(status.rpartition(" ")[2])
 
 
-async def claim_probe(connection: Connection, target: UUID, *, lease: UUID, lease_for: timedelta) -> Delivery | None:
-    """The oldest parked delivery, leased: it shows whether its target is back."""
+async def claim_probe(
+    connection: Connection, target: UUID, *, lease: UUID, lease_for: timedelta, now: datetime
+) -> Delivery | None:
+    """The parked delivery that has waited longest since it came or was last tried, leased.
+
+    So one that makes its receiver fail by itself is not the only one that is ever tried.
+    """
     row = await connection.fetchrow(
         "UPDATE dispatcher.deliveries d SET lease = $2, leased_until = now() + $3::interval FROM ("
         " SELECT recorded_at, id FROM dispatcher.deliveries WHERE target_id = $1 AND status = 'parked'"
-        "  AND due_at IS NOT NULL AND (leased_until IS NULL OR leased_until < now())"
+        "  AND due_at <= $4 AND (leased_until IS NULL OR leased_until < now())"
         "  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) AS c"
         f" WHERE d.recorded_at = c.recorded_at AND d.id = c.id RETURNING {_DELIVERY_OF_D}",
         target,
         lease,
         lease_for,
+        now,
     )
     return row and _delivery(row)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -11,6 +11,7 @@ from dispatcher import deliveries, store
 from dispatcher.attempt import Attempts, Job
 from dispatcher.breaker import HEALTHY
 from dispatcher.classify import SLOW
+from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import NO_TARGET, Rules
 from dispatcher.lanes import Lanes
 from dispatcher.recorder import Record, Recorder
@@ -37,12 +38,13 @@ class Traffic:
         cap: int,
         lease: timedelta,
         expire_after: timedelta,
+        clock: Clock = utc_now,
     ) -> None:
         self._pool = pool
+        self._clock = clock
         self._rules = rules
         self._attempts = attempts
         self._recorder = recorder
-        self._cap = cap
         self._lease = lease.total_seconds()
         self._expire_after = expire_after
         self._lanes: Lanes[Job] = Lanes(cap)
@@ -63,7 +65,7 @@ class Traffic:
 
     def give_back(self, target: UUID) -> None:
         self._lanes.give_back(target)
-        if target in self._behind and self._lanes.free(target) >= self._cap:
+        if target in self._behind and self._lanes.half_free(target):
             self.hungry.set()
 
     def leave(self, target: UUID) -> None:
@@ -73,7 +75,7 @@ class Traffic:
     def take_behind(self) -> list[UUID]:
         """Targets of which more was left, and which have room; forgotten with this."""
         self.hungry.clear()
-        ready = [target for target in self._behind if self._lanes.free(target) >= self._cap]
+        ready = [target for target in self._behind if self._lanes.half_free(target)]
         self._behind.difference_update(ready)
         return ready
 
@@ -131,7 +133,7 @@ class Traffic:
 
     async def _outcome(self, job: Job) -> Record | None:
         """What is to be recorded; None: it is not for now, `due` finds it again."""
-        target, now = job.target, datetime.now(UTC)
+        target, now = job.target, self._clock()
         step = deliveries.suppressed(job.delivery, target, now=now, expire_after=self._expire_after)
         if step or target is None:
             return self._attempts.unsent(job, step or NO_TARGET)

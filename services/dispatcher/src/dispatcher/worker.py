@@ -1,17 +1,21 @@
 """I/O around the fan-out: a batch of events or automations in, its deliveries in one commit, then on their way."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar, get_args
 from uuid import UUID
 
 from dispatcher import bursts, fanout, store
 from dispatcher.attempt import Job
+from dispatcher.breaker import HEALTHY
+from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import DUPLICATE
 from dispatcher.directory import Directory
 from dispatcher.endpoints import Target
 from dispatcher.fanout import Fanout, New, Surroundings
+from dispatcher.metrics import SUPPRESSED
+from dispatcher.recorder import Recorder
 from dispatcher.traffic import Traffic
 from shared.consumer import Message
 from shared.db import Connection, Partitions, Pool
@@ -40,11 +44,15 @@ class Worker:
         pool: Pool,
         directory: Directory,
         traffic: Traffic,
+        recorder: Recorder,
         partitions: Partitions,
         delays: Sequence[float],
         lease: timedelta,
         burst_window: timedelta,
+        clock: Clock = utc_now,
     ) -> None:
+        self._recorder = recorder
+        self._clock = clock
         self._pool = pool
         self._directory = directory
         self._traffic = traffic
@@ -73,6 +81,7 @@ class Worker:
             async with self._pool.acquire() as connection, connection.transaction():
                 fanned = await fan_out(connection, batch)
                 inserted = await self._insert(connection, fanned, lease, placed)
+            _count_suppressed(fanned, inserted)
             jobs = [_job(new, fanned, lease, lease_ends) for new in placed if new.delivery.id in inserted]
         finally:
             started = {job.delivery.id for job in jobs}
@@ -95,13 +104,21 @@ class Worker:
             fresh = (delivery.source_id, delivery.shape) in frozen and new.step is None
             if fresh and self._traffic.take(delivery.target_id):
                 placed.append(new)
+        await self._look_up_outages(connection, {new.delivery.target_id for new in placed})
         return await store.insert_deliveries(
             connection,
             [(new.delivery, new.step) for new in fanned.deliveries.values()],
             lease=lease,
             leased={new.delivery.id for new in placed},
             lease_for=self._lease,
+            now=self._clock(),
         )
+
+    async def _look_up_outages(self, connection: Connection, targets: Collection[UUID]) -> None:
+        """What other dispatchers learned: an endpoint that asked one of us to wait is not called by any."""
+        if targets:
+            outages = await store.breakers(connection, targets)
+            self._recorder.see({target: outages.get(target, HEALTHY) for target in targets})
 
     async def _leave_out_repeats(self, connection: Connection, fanned: Fanout) -> None:
         """Settings webhooks that would only say again what the last one said, within seconds."""
@@ -136,6 +153,12 @@ class Worker:
             endpoints=self._directory.endpoints(store_id),
             own_targets=own_targets or {},
         )
+
+
+def _count_suppressed(fanned: Fanout, inserted: Collection[UUID]) -> None:
+    for new in fanned.deliveries.values():
+        if new.step and new.delivery.id in inserted:
+            SUPPRESSED.labels(new.step.cause).inc()
 
 
 def _bodies(fanned: Fanout) -> list[store.Body]:
