@@ -1,6 +1,7 @@
 """`trustlens webhooks`: where this store's events are sent."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
@@ -137,6 +138,8 @@ async def set_up(api: Api, body: Mapping[str, Any]) -> Trial:
     """Create, say so, test, and say what the receiver said: the secret is on the screen whatever follows."""
     made = Endpoint.model_validate(await api.post("/webhooks", dict(body)))
     typer.echo("\n".join(created(made)))
+    if made.secret and sys.stdin.isatty():
+        typer.prompt("Give it to the receiver, then press Enter for the test", default="", show_default=False)
     typer.echo("Sending the test delivery …")
     tested = await send_test(api, made.id)
     typer.echo(f"What is sent from now on: trustlens webhooks log {made.id}")
