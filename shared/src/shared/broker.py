@@ -7,13 +7,19 @@ beneath it (aiormq): one ack for many messages, no wrapper object per message.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import aio_pika
 import aiormq.abc
+import aiormq.channel
 import structlog
 from aio_pika.exceptions import AMQPError
+from aiormq.abc import ChannelFrame
+from pamqp.base import Frame
 from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
 from shared import topology
 from shared.metrics import BROKER_CONNECTED
@@ -22,6 +28,8 @@ log = structlog.get_logger()
 
 BROKER_ERRORS = (AMQPError, aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError)
 """What a broken connection raises; RuntimeError is aiormq's word for a channel that was just closed."""
+
+FrameValue = Frame | ContentHeader
 
 CONFIRM_TIMEOUT = 10.0
 """Seconds to wait for a confirm: a blocked connection (broker out of memory or disk) never answers."""
@@ -118,34 +126,34 @@ class Broker:
     async def publish(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
         """Publish persistently; those the broker confirmed. Never raises for a broken or blocked connection."""
         channel = self._publishing
-        if channel is None:
+        if channel is None or not messages:
             return []
-        results = await asyncio.gather(*(self._publish(channel, message) for message in messages))
-        return [message for message, confirmed in zip(messages, results, strict=True) if confirmed]
-
-    async def _publish(self, channel: aiormq.abc.AbstractChannel, message: Outgoing) -> bool:
-        direct = message.exchange == topology.DIRECT
         try:
-            confirmation = await channel.basic_publish(
-                message.body,
+            confirmations = await _write(channel, [(message, self._frames(message)) for message in messages])
+        except BROKER_ERRORS as error:
+            log.warning("broker.not_published", messages=len(messages), error=str(error)[:200])
+            return []
+        await asyncio.wait(confirmations, timeout=CONFIRM_TIMEOUT)
+        return [m for m, confirmation in zip(messages, confirmations, strict=True) if _confirmed(m, confirmation)]
+
+    def _frames(self, message: Outgoing) -> list[FrameValue]:
+        direct = message.exchange == topology.DIRECT
+        return [
+            Basic.Publish(
                 exchange="" if direct else self.prefix + message.exchange,
                 routing_key=self.prefix + message.routing_key if direct else message.routing_key,
+                mandatory=True,
+            ),
+            ContentHeader(
+                body_size=len(message.body),
                 properties=Basic.Properties(
                     message_id=str(message.id),
                     delivery_mode=2,
                     content_type="application/json",
                     headers=dict(message.headers),
                 ),
-                mandatory=True,
-                timeout=CONFIRM_TIMEOUT,
-                wait=False,  # type: ignore[call-arg]  # in aiormq's channel, not yet in its interface
-            )
-        except BROKER_ERRORS as error:
-            log.warning(
-                "broker.not_confirmed", message_id=str(message.id), to=message.routing_key, error=str(error)[:200]
-            )
-            return False
-        return isinstance(confirmation, Basic.Ack)
+            ),
+        ]
 
     async def reply(self, to: str, correlation_id: str, body: bytes) -> None:
         """Answer a command; an asker that has gone has none.
@@ -160,3 +168,56 @@ class Broker:
             await self._publishing.basic_publish(body, routing_key=to, properties=properties, timeout=CONFIRM_TIMEOUT)
         except BROKER_ERRORS as error:
             log.warning("broker.reply_not_sent", correlation_id=correlation_id, error=type(error).__name__)
+
+
+async def _write(
+    channel: aiormq.abc.AbstractChannel, messages: "Sequence[tuple[Outgoing, list[FrameValue]]]"
+) -> "list[asyncio.Future[Any]]":
+    """Hand all messages to the connection at once; the futures of their confirms.
+
+    The channel's own basic_publish makes a task, a timeout and a write for each message: measured 79 µs of processor
+    time a message, five times as much as this. It keeps the channel's books as that does: the delivery tags, the
+    futures that confirms resolve, and the ids by which returned messages are known.
+    """
+    assert isinstance(channel, aiormq.channel.Channel)  # noqa: S101  # whose books these are
+    async with channel.lock:
+        first = channel.delivery_tag
+        confirmations: list[asyncio.Future[Any]] = []
+        frames: list[Any] = []
+        try:
+            for message, head in messages:
+                channel.delivery_tag += 1
+                confirmation = channel.create_future()
+                channel.confirmations[channel.delivery_tag] = confirmation
+                channel.message_id_delivery_tag[str(message.id)] = channel.delivery_tag
+                confirmation.add_done_callback(partial(_forget, channel, str(message.id), channel.delivery_tag))
+                confirmations.append(confirmation)
+                frames += [*head, *channel._split_body(message.body)]  # noqa: SLF001  # the channel knows its frame size
+            await channel.write_queue.put(ChannelFrame.marshall(frames=frames, channel_number=channel.number))
+        except BaseException:
+            for tag in range(first + 1, channel.delivery_tag + 1):
+                channel.confirmations.pop(tag, None)
+            channel.delivery_tag = first
+            raise
+    return confirmations
+
+
+def _forget(channel: aiormq.channel.Channel, message_id: str, tag: int, _: "asyncio.Future[Any]") -> None:
+    """The id is only needed until the message is confirmed or returned."""
+    if channel.message_id_delivery_tag.get(message_id) == tag:
+        del channel.message_id_delivery_tag[message_id]
+
+
+def _confirmed(message: Outgoing, confirmation: "asyncio.Future[Any]") -> bool:
+    """Whether the broker has it: not returned as unroutable, not refused, and in time."""
+    if not confirmation.done():
+        confirmation.cancel()
+        why = "no confirm in time"
+    elif confirmation.cancelled():
+        why = "the channel closed"
+    elif error := confirmation.exception():
+        why = str(error)[:200]
+    else:
+        return isinstance(confirmation.result(), Basic.Ack)
+    log.warning("broker.not_confirmed", message_id=str(message.id), to=message.routing_key, error=why)
+    return False

