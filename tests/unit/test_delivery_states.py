@@ -1,18 +1,21 @@
 """What an answer means, what state follows, when the next attempt is due. Pure, with all the time in the world."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dispatcher import deliveries
+from dispatcher import breaker as breakers
+from dispatcher import deliveries, recorder
 from dispatcher.breaker import HEALTHY, Breaker
 from dispatcher.classify import Answer, Delivered, GiveUp, Phase, Retry, Verdict, classify
 from dispatcher.deliveries import Delivery, Rules, Step
 from dispatcher.endpoints import Mode, Target
+from dispatcher.recorder import Record
 
 NOW = datetime(2026, 6, 5, 14, 23, tzinfo=UTC)
 RULES = Rules()
@@ -250,3 +253,227 @@ def test_what_a_target_hides_is_not_in_its_repr() -> None:
     assert "secret-value" not in repr(
         Target(TARGET.id, TARGET.url, 10, "secret-value", {"Authorization": "secret-value"})
     )
+
+
+# The machine ----------------------------------------------------------------------------------------------------------
+
+LEASE = timedelta(seconds=60)
+
+
+@dataclass
+class Row:
+    """A delivery as the database has it, and beside it what an honest witness wrote down."""
+
+    delivery: Delivery
+    due_at: datetime | None
+    status: deliveries.Status = "pending"
+    reason: str | None = None
+    lease: int = 0
+    leased_until: datetime | None = None
+    not_before: datetime | None = None
+    """What the last recorded answer promised or told."""
+    recorded: int = 0
+    uncounted: int = 0
+
+
+@dataclass(frozen=True)
+class Flight:
+    row: Row
+    lease: int
+    at: datetime
+    delivery: Delivery
+    probe: bool
+
+
+class Machine(RuleBasedStateMachine):
+    """One endpoint, any number of dispatchers, and all that may go wrong with them.
+
+    The pure functions decide; this plays the database and the dispatchers around them, crashing wherever they wait:
+    before sending (a claim without an answer), after sending (an answer that nobody records), in the commit (the
+    answer is recorded by nobody, or late, under a lease that another has taken over meanwhile). Leases go by the
+    database's own clock, which never steps; everything else by one that does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.database_now = NOW
+        self.breaker = HEALTHY
+        self.rows: list[Row] = []
+        self.flights: list[Flight] = []
+        self.leases = 0
+        self.slow_until: datetime | None = None
+
+    # What happens in the world
+
+    @rule(mode=st.sampled_from(["retry", "retry", "fire_and_log"]))
+    def an_event(self, mode: Mode) -> None:
+        made = replace(delivery(mode, endpoint_id=TARGET.id), recorded_at=self.now)
+        self.rows.append(Row(made, due_at=self.now))
+
+    @rule(seconds=st.integers(0, 400))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.database_now += timedelta(seconds=seconds)
+
+    @rule(seconds=st.integers(-120, 120))
+    def the_clock_is_set(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @precondition(lambda self: self.flights)
+    @rule(data=st.data())
+    def a_dispatcher_dies(self, data: st.DataObject) -> None:
+        self.flights.remove(data.draw(st.sampled_from(self.flights)))
+
+    @precondition(lambda self: any(row.status in {"parked", "retrying", "exhausted", "failed"} for row in self.rows))
+    @rule(data=st.data())
+    def somebody_asks_for_it_again(self, data: st.DataObject) -> None:
+        row = data.draw(st.sampled_from(self.rows))
+        if row.status == "pending" or self._held(row):
+            return
+        most = max(row.delivery.attempts + 1, row.delivery.max_attempts)
+        row.delivery = replace(row.delivery, asked=True, max_attempts=most, parked_until=None)
+        row.status, row.reason, row.due_at, row.lease, row.not_before = "pending", None, self.now, 0, None
+
+    # What dispatchers do
+
+    def _held(self, row: Row) -> bool:
+        return row.leased_until is not None and row.leased_until >= self.database_now
+
+    @rule()
+    def a_dispatcher_looks(self) -> None:
+        if self.breaker.is_open:
+            self._park()
+            self._probe()
+        elif any(row.status == "parked" for row in self.rows):
+            self._let_out()
+
+    @rule(data=st.data())
+    def a_dispatcher_claims(self, data: st.DataObject) -> None:
+        due = [row for row in self.rows if self._is_due(row)]
+        if due and not self.breaker.is_slow(self.now):
+            self._fly(data.draw(st.sampled_from(due)), probe=False)
+
+    def _is_due(self, row: Row) -> bool:
+        sent_now = row.delivery.mode == "fire_and_log" or row.delivery.asked or not self.breaker.is_open
+        ready = row.due_at is not None and row.due_at <= self.now
+        return row.status in {"pending", "retrying"} and ready and sent_now and not self._held(row)
+
+    def _park(self) -> None:
+        for row in self.rows:
+            waits = row.status in {"pending", "retrying"} and row.delivery.mode == "retry" and not row.delivery.asked
+            if waits and not self._held(row):
+                until = row.delivery.parked_until or self.now + RULES.park_for
+                row.delivery = replace(row.delivery, parked_until=until)
+                row.status, row.lease, row.leased_until = "parked", 0, None
+
+    def _probe(self) -> None:
+        if not self.breaker.probe_due(self.now):
+            return
+        parked = [row for row in self.rows if row.status == "parked" and not self._held(row)]
+        for row in parked:
+            if row.delivery.parked_until and row.delivery.parked_until <= self.now:
+                row.status, row.reason, row.due_at = "exhausted", "expired", None
+        due = [row for row in parked if row.due_at and row.due_at <= self.now]
+        if due:
+            self._fly(min(due, key=lambda row: row.due_at or NOW), probe=True)
+            self.breaker = breakers.probing(self.breaker, now=self.now)
+
+    def _let_out(self) -> None:
+        for row in self.rows:
+            if row.status == "parked":
+                assert row.due_at
+                row.status = "retrying" if row.delivery.attempts else "pending"
+                row.due_at = max(row.due_at, self.now)
+                row.delivery = replace(row.delivery, parked_until=None)
+
+    def _fly(self, row: Row, *, probe: bool) -> None:
+        self.leases += 1
+        row.lease, row.leased_until = self.leases, self.database_now + LEASE
+        assert row.not_before is None or self.now >= row.not_before, "sent earlier than promised or told"
+        assert not self.breaker.is_slow(self.now), "sent though the endpoint wants to be left alone"
+        self.flights.append(Flight(row, self.leases, self.now, row.delivery, probe))
+
+    @precondition(lambda self: self.flights)
+    @rule(
+        data=st.data(),
+        status=st.sampled_from([200, 404, 429, 500, 500, 500, 500, 503, None]),
+        told=st.sampled_from([None, "0", "90", "600"]),
+    )
+    def answers_are_recorded(self, data: st.DataObject, status: int | None, told: str | None) -> None:
+        """Some that wait together, in one commit; it may be late, and its lease another's."""
+        count = data.draw(st.integers(1, min(3, len(self.flights))))
+        group, self.flights = self.flights[:count], self.flights[count:]
+        answer = Answer(1, status, None if status else "connect", retry_after=told if status else None)
+        self._record([(flight, answer) for flight in group])
+
+    def _record(self, group: list[tuple[Flight, Answer]]) -> None:
+        records = [
+            Record(flight.delivery, UUID(int=flight.lease), flight.at, answer=answer, probe=flight.probe)
+            for flight, answer in group
+        ]
+        before = self.breaker
+        recorded, after_all = recorder.decide(records, {TARGET.id: before}, RULES, self.now)
+        self.breaker = after_all[TARGET.id]
+        rows = {flight.lease: flight.row for flight, _ in group}
+        for one in recorded:
+            row = rows[one.lease.int]
+            if row.lease == one.lease.int:
+                self._move(row, one.step)
+        if self.breaker.is_open and not before.is_open:
+            self._park()
+        elif not self.breaker.is_open:
+            self._let_out()
+
+    def _move(self, row: Row, step: Step) -> None:
+        assert row.status not in {"delivered", "failed", "exhausted"}, "a finished delivery moved"
+        made = row.delivery
+        row.recorded += 1
+        row.uncounted += step.uncounted
+        row.delivery = replace(
+            made,
+            attempts=made.attempts + 1,
+            max_attempts=made.max_attempts + step.uncounted,
+            parked_until=step.until,
+        )
+        row.status, row.reason, row.lease, row.leased_until = step.status, step.reason, 0, None
+        row.due_at = None if step.wait is None else self.now + step.wait
+        row.not_before = row.due_at
+
+    # What always holds
+
+    @invariant()
+    def no_more_attempts_count_than_were_promised(self) -> None:
+        for row in self.rows:
+            if not row.delivery.asked:
+                promised = deliveries.max_attempts(row.delivery.mode, DELAYS)
+                assert row.recorded - row.uncounted <= promised
+            assert row.delivery.attempts <= row.delivery.max_attempts
+
+    @invariant()
+    def what_is_unfinished_can_be_found_again(self) -> None:
+        for row in self.rows:
+            assert (row.due_at is not None) == (row.status in deliveries.UNFINISHED)
+            assert row.status != "parked" or row.delivery.parked_until is not None
+            assert row.delivery.mode == "retry" or row.status not in {"parked", "retrying", "exhausted"}
+
+    def teardown(self) -> None:
+        """The endpoint is well again, and dispatchers live: everything ends as delivered, or as it was promised to."""
+        self.flights.clear()
+        for _ in range(200 + 4 * len(self.rows)):
+            self.time_passes(30)
+            self.a_dispatcher_looks()
+            for row in self.rows:
+                if self._is_due(row) and not self.breaker.is_slow(self.now):
+                    self._fly(row, probe=False)
+            flights, self.flights = self.flights, []
+            for flight in flights:
+                self._record([(flight, Answer(1, status_code=200))])
+        for row in self.rows:
+            assert row.status in {"delivered", "failed", "exhausted"}, "lost"
+            if row.status == "exhausted":
+                assert row.reason == "expired" or row.recorded - row.uncounted >= len(DELAYS) + 1
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
