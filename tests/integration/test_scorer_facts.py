@@ -187,6 +187,11 @@ async def test_an_order_that_is_being_settled_is_brought_to_the_catalogue_after_
         first = "SELECT categories = '{shoes}' FROM scorer.orders WHERE order_id = 1"
         return bool(await shop.pool.fetchval(first))
 
+    async def all_done() -> bool:
+        """A job that had to wait is taken up again a second later."""
+        await shop.settle()
+        return bool(await shop.pool.fetchval("SELECT state = 'done' FROM scorer.jobs"))
+
     await shop.process(*(order(n, products=[7]) for n in (1, 2, 3)))
     await shop.process(product(7, "shoes"))
     async with shop.pool.acquire() as connection:
@@ -197,6 +202,7 @@ async def test_an_order_that_is_being_settled_is_brought_to_the_catalogue_after_
         await until(first_is_done)
         await transaction.commit()
     await working
+    await until(all_done)
     assert await shop.pool.fetch("SELECT order_id FROM scorer.orders WHERE categories <> '{shoes}'") == []
     assert dict(await shop.pool.fetchrow("SELECT state, done, total FROM scorer.jobs")) == {
         "state": "done",
