@@ -106,17 +106,21 @@ def shipping_points(score: Score) -> int:
 _Told = tuple[EventType, datetime | None, UUID | None, EventData]
 
 
-def events(change: Rescored, *, cause: Cause, now: datetime) -> tuple[Event, ...]:
-    """The events of a change in their order, each with its sequence. `now` becomes recorded_at."""
+def events(change: Rescored, *, cause: Cause, now: datetime, shown: Snapshot | None = None) -> tuple[Event, ...]:
+    """The events of a change in their order, each with its sequence. `now` becomes recorded_at.
+
+    `shown`: the customer after the change, where the caller has it already.
+    """
     if change.asked == "history":
         return ()
     told = [*_happened(change), *_detected(change), *_switched(change), *_scored(change)]
     if not told:
         return ()
-    then = snapshot(change, now, scored=False)
-    after = snapshot(change, now, scored=True)
+    after = shown or snapshot(change, now)
+    standing = change.before
+    then = after.model_copy(update={"trust_score": standing.trust_score, "segment": standing.segment})
     return tuple(
-        Event(
+        Event.model_construct(
             id=derived("event", change.before.store_id, change.before.email_hash, sequence),
             type=kind,
             store_id=change.before.store_id,
@@ -180,17 +184,16 @@ def _scored(change: Rescored) -> Iterable[_Told]:
         yield "segment_changed", None, None, EventData(change=moved)
 
 
-def snapshot(change: Rescored, now: datetime, *, scored: bool) -> Snapshot:
-    """The customer with all condition fields; `scored`: with the score after the change, not before it."""
+def snapshot(change: Rescored, now: datetime) -> Snapshot:
+    """The customer with all condition fields, as it is after the change."""
     after, features = change.after, change.features
-    standing = after if scored else change.before
     used, disputed = coupons.counts(features, change.scoring.modules.coupons), chargebacks.counts(features)
     return Snapshot.model_construct(
         email_hash=after.email_hash,
         email=after.email,
         email_domain=after.email_domain,
-        trust_score=standing.trust_score,
-        segment=standing.segment,
+        trust_score=after.trust_score,
+        segment=after.segment,
         is_blocked=after.is_blocked,
         is_allowlisted=after.is_allowlisted,
         total_orders=features.total_orders,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import get_args
@@ -13,6 +13,7 @@ from shared.events import Dispute, DisputeFact, DisputeStatus, EventData, OrderI
 
 _RANKS = {status: rank for rank, status in enumerate(get_args(DisputeStatus))}
 CLOSED = frozenset({"won", "lost"})
+_INQUIRY = "The bank asks; no money has moved."
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +88,14 @@ def lost_amounts(cases: Sequence[Case]) -> list[Decimal]:
 
 
 def told(
-    case: Case, order: OrderInfo, fact_id: UUID, *, live: bool, now: datetime, age: timedelta = HISTORY_AGE
+    case: Case, order: OrderInfo, fact_id: UUID, *, live: bool, now: datetime
 ) -> tuple[Case, tuple[Happening, ...]]:
     """What the owner of its order has not heard yet; the case as told.
 
     An inquiry is on the timeline only: no money has moved, and most end without a dispute. History leaves the
     dispute of the last day to the live facts that will come.
     """
-    if case.dispute.status == case.told or (not live and case.opened_at > now - age):
+    if case.dispute.status == case.told or (not live and case.opened_at > now - HISTORY_AGE):
         return case, ()
     data = EventData(order=order, dispute=case.dispute)
     happenings: list[Happening] = []
@@ -102,7 +103,7 @@ def told(
     if case.dispute.status == "warning":
         kind: HappeningType = "chargeback_updated" if case.told else "chargeback_filed"
         at = case.modified_at if case.told else case.opened_at
-        happenings.append(Happening(kind, at, fact_id, data, note="inquiry", published=False))
+        happenings.append(Happening(kind, at, fact_id, data, note=_INQUIRY, published=False))
     elif not filed:
         happenings.append(Happening("chargeback_filed", case.opened_at, fact_id, data))
     if case.dispute.status in CLOSED:

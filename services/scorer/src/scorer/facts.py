@@ -94,7 +94,7 @@ class Version:
     refunds: Mapping[int, Refund] = field(default_factory=dict)
     """Those it lists, by id."""
     coupons: tuple[Coupon, ...] = ()
-    has_fingerprints: bool = False
+    fingerprints: tuple[str, ...] = ()
 
     @property
     def rank(self) -> Rank:
@@ -195,7 +195,7 @@ def incoming(fact: OrderFact, email_hash: str | None) -> Incoming:
         digest=sha256(order.encode()).digest(),
         refunds={refund.id: refund for refund in order.refunds},
         coupons=order.coupons,
-        has_fingerprints=bool(order.fingerprints),
+        fingerprints=order.fingerprints,
     )
     return Incoming(fact.id, order, version)
 

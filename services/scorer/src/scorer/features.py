@@ -56,10 +56,7 @@ class Linked:
 @dataclass(frozen=True, slots=True)
 class DisputeState:
     id: str
-    order_id: int
     status: DisputeStatus
-    amount: Decimal
-    currency: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from scorer.batch import Batch, DisputeKey, OrderKey
 from scorer.changes import Asked, Rescored
 from scorer.conclude import Concluded, Known, conclude
 from scorer.customer import Customer, Key
-from scorer.facts import NOT_PLACED, Folded, Happening, Incoming, OrderState, Result
+from scorer.facts import Folded, Happening, Incoming, OrderState, Result
 from scorer.metrics import RESCORED, processing, pure
 from scorer.score import score
 from scorer.scoring import Scoring
@@ -231,7 +231,7 @@ class Scorer:
         now = self.now()
         asked: Asked = "fact" if live else "history"
         await _mark_former_owners(connection, concluded, asked=asked, now=now)
-        await _settle_links(connection, concluded, fresh, asked=asked, now=now)
+        await _settle_links(connection, concluded, fresh, locked, asked=asked, now=now)
         rescored = await self.recalculate(connection, locked, now, asked=asked, touched=touched)
         causes = {key: Cause(kind="fact", id=fact_id) for key, fact_id in touched.causes.items()}
         await self.publish(transaction, [(change, causes[change.before.key]) for change in rescored], now)
@@ -282,15 +282,14 @@ class Scorer:
             return
         connection = transaction.connection
         with pure():
-            told = [(change, changes.events(change, cause=cause, now=now)) for change, cause in rescored]
+            shown = [changes.snapshot(change, now) for change, _ in rescored]
+            told = [
+                (change, changes.events(change, cause=cause, now=now, shown=customer))
+                for (change, cause), customer in zip(rescored, shown, strict=True)
+            ]
             rows = [
-                (
-                    change,
-                    changes.snapshot(change, now, scored=True),
-                    change.before.sequence + len(events),
-                    _next_change(change, now),
-                )
-                for change, events in told
+                (change, customer, change.before.sequence + len(events), _next_change(change, now))
+                for (change, events), customer in zip(told, shown, strict=True)
             ]
             encoded = [(event, event.encode()) for _, events in told for event in events]
             entries = [(c.before.key, e) for c, events in told for e in changes.timeline(c, events, now=now)]
@@ -567,25 +566,50 @@ async def _settle_links(
     connection: Connection,
     concluded: Mapping[OrderKey, Concluded],
     fresh: Sequence[checkouts.Checkout],
+    locked: Mapping[Key, Customer],
     *,
     asked: Asked,
     now: datetime,
 ) -> None:
-    """Bring fingerprints up to the facts, of those customers whose fingerprints the batch can have changed."""
-    keys = {(c.fact.store_id, c.email_hash) for c in fresh if c.fact.data.fingerprints}
-    keys |= {
-        (key[0], one.folded.owner)
-        for key, one in concluded.items()
-        if one.folded.owner and one.changed and _fingerprints_may_move(one.folded)
-    }
-    if not keys:
-        return
-    moves = await links.moved(connection, sorted(keys))
+    """Bring fingerprints up to the facts, of those customers whose fingerprints the batch can have changed.
+
+    A new order or attempt can only add some, or show an earlier use: those are looked up. Where an order changed, all
+    facts of its owner are read.
+    """
+    reread: set[Key] = set()
+    used: list[links.Used] = []
+    for key, one in concluded.items():
+        if one.folded.owner is None or not one.changed or not _fingerprints_may_move(one.folded):
+            continue
+        winner = one.folded.winner
+        if one.folded.before.version is None and winner and one.folded.after.placed:
+            if not _forgotten(key, one, locked):
+                created_at = winner.order.created_at
+                used += [(key[0], one.folded.owner, f, created_at) for f in winner.order.fingerprints]
+        else:
+            reread.add((key[0], one.folded.owner))
+    for checkout in fresh:
+        store_id, at = checkout.fact.store_id, checkout.fact.occurred_at
+        owner = locked.get((store_id, checkout.email_hash))
+        if owner and owner.erased_at and at <= owner.erased_at:
+            continue
+        used += [(store_id, checkout.email_hash, f, at) for f in checkout.fact.data.fingerprints]
+    moves = await links.moved(connection, sorted(reread)) if reread else []
+    added = [one for one in used if one[:2] not in reread]
+    moves += await links.added(connection, added) if added else []
     await links.settle(connection, moves, reason="history" if asked == "history" else "link", now=now)
 
 
 def _fingerprints_may_move(folded: Folded) -> bool:
+    """Whether which fingerprints an order uses, since when and for whom, is not what it was."""
     before, after = folded.before, folded.after
-    if not any(state.version and state.version.has_fingerprints for state in (before, after)):
+    if not any(state.version and state.version.fingerprints for state in (before, after)):
         return False
-    return folded.winner is not None or (before.status in NOT_PLACED) != (after.status in NOT_PLACED)
+    return _uses(before) != _uses(after)
+
+
+def _uses(state: OrderState) -> tuple[object, ...]:
+    version = state.version
+    if version is None or not state.placed:
+        return ()
+    return (version.fingerprints, version.created_at, version.email_hash)

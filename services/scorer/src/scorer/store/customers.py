@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -132,16 +131,10 @@ def _features(row: Mapping[str, Any], links: Mapping[str, Any] | None) -> Featur
             for slug, name, orders, refunded, ids in json.loads(row["categories"])
         )
     if row["disputes"]:
-        values["disputes"] = tuple(
-            DisputeState(*it) for it in json.loads(row["disputes"], parse_float=Decimal, parse_int=_integer)
-        )
+        values["disputes"] = tuple(DisputeState(*it) for it in json.loads(row["disputes"]))
     if links:
         values |= _linked(links)
     return Features(**values)
-
-
-def _integer(digits: str) -> int | Decimal:
-    return int(digits)
 
 
 def _coupon_order(order_id: int, at: str, coupons: list[list[Any]], refunded: bool) -> CouponOrder:  # noqa: FBT001  # as the row has it

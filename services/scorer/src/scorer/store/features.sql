@@ -109,8 +109,7 @@ by_category AS (
 ),
 disputed AS (
     SELECT o.n,
-           jsonb_agg(jsonb_build_array(d.dispute_id, d.order_id, d.status, d.amount, d.currency)
-               ORDER BY d.opened_at, d.dispute_id) AS disputes
+           jsonb_agg(jsonb_build_array(d.dispute_id, d.status) ORDER BY d.opened_at, d.dispute_id) AS disputes
     FROM (SELECT * FROM orders WHERE disputed) AS o
     JOIN scorer.disputes d ON d.store_id = o.store_id AND d.order_id = o.order_id
     GROUP BY o.n

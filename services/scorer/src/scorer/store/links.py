@@ -53,6 +53,25 @@ async def moved(connection: Connection, keys: Sequence[Key]) -> list[Moved]:
     return [Moved(r["store_id"], r["email_hash"], r["hash"], r["was_at"], r["now_at"]) for r in rows]
 
 
+Used = tuple[UUID, str, str, datetime]
+"""(store id, email_hash, fingerprint in hex digits, when)"""
+
+
+async def added(connection: Connection, used: Sequence[Used]) -> list[Moved]:
+    """What these uses add to what is known: fingerprints new to their customers, or earlier first uses."""
+    rows = await connection.fetch(
+        "SELECT k.store_id, k.email_hash, k.hash, f.first_at AS was_at, k.at AS now_at"
+        " FROM (SELECT store_id, email_hash, decode(hex, 'hex') AS hash, min(at) AS at"
+        "  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS u (store_id, email_hash, hex, at)"
+        "  GROUP BY 1, 2, 3) AS k"
+        " LEFT JOIN scorer.fingerprints f ON f.store_id = k.store_id AND f.hash = k.hash"
+        "  AND f.email_hash = k.email_hash"
+        " WHERE f.first_at IS NULL OR k.at < f.first_at",
+        *columns(used, 4),
+    )
+    return [Moved(r["store_id"], r["email_hash"], r["hash"], r["was_at"], r["now_at"]) for r in rows]
+
+
 async def settle(connection: Connection, moves: Sequence[Moved], *, reason: Asked, now: datetime) -> None:
     """Store who uses what, lock and count, and mark every customer whose links may be others now.
 

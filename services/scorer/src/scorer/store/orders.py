@@ -38,7 +38,7 @@ async def states(connection: Connection, keys: Sequence[OrderKey]) -> dict[Order
     rows = await connection.fetch(
         "SELECT k.store_id, k.order_id, o.email_hash, o.number, o.status, o.currency, o.total, o.item_count,"
         " o.payment_method, o.billing_country, o.shipping_country, o.created_at, o.modified_at, o.digest,"
-        " o.announced, o.coupons, o.fingerprints <> '{}' AS has_fingerprints, d.deleted_at,"
+        " o.announced, o.coupons, o.fingerprints, d.deleted_at,"
         " (SELECT jsonb_agg(jsonb_build_array(r.refund_id, r.amount::text, r.reason)) FROM scorer.refunds r"
         "  WHERE r.store_id = k.store_id AND r.order_id = k.order_id AND o.listed_refunds > 0) AS listed,"
         " (SELECT jsonb_agg(jsonb_build_array(r.refund_id, r.amount::text, r.reason, r.reported_at))"
@@ -76,7 +76,7 @@ def _version(row: Mapping[str, Any]) -> Version:
         digest=row["digest"],
         refunds={r[0]: Refund(id=r[0], amount=Decimal(r[1]), reason=r[2]) for r in json.loads(row["listed"] or "[]")},
         coupons=tuple(Coupon(code=code, once=once) for code, once in json.loads(row["coupons"] or "[]")),
-        has_fingerprints=row["has_fingerprints"],
+        fingerprints=tuple(map(bytes.hex, row["fingerprints"])),
     )
 
 
