@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ import asyncpg
 import pytest
 
 from api import dead
+from api.errors import ApiError
 from shared.broker import Broker, Outgoing
 from shared.ids import derived, uuid7
 from shared.topology import DIRECT
@@ -142,6 +144,35 @@ async def test_what_is_not_confirmed_stays_dead(api: ApiClient, broker: Broker) 
     await channel.queue_delete(broker.prefix + "scorer.facts")  # so that the copy cannot be routed
     answer = await api.post(f"/dead/{message_id}/redrive")
     assert (answer.status, answer.json["code"]) == (503, "trustlens_no_answer")
+    assert [message["id"] for message in await listed(api)] == [message_id]
+
+
+class DyingBroker(Broker):
+    """Its connection breaks as soon as something is published and confirmed."""
+
+    async def publish(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
+        confirmed = await super().publish(messages)
+        await self.close()
+        return confirmed
+
+
+async def test_whoever_dies_between_confirm_and_ack_leaves_the_message_in_both_places(
+    api: ApiClient, pool: asyncpg.Pool, broker: Broker, amqp_url: str, until: Any
+) -> None:
+    async def returned() -> bool:
+        return await depth(broker, "scorer.facts.dead") == 1
+
+    message_id = await bury(broker, "scorer.facts", of(api))
+    dying = DyingBroker(amqp_url, service="dying", prefix=broker.prefix)
+    running = asyncio.create_task(dying.run())
+    with pytest.raises(ApiError) as refused:
+        await dead.redrive(pool, dying, api.store.id, message_id, ["scorer.facts"])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert refused.value.code == "trustlens_no_answer"
+    assert (await take(broker, "scorer.facts"))[0].body == of(api)
+    await until(returned)
     assert [message["id"] for message in await listed(api)] == [message_id]
 
 

@@ -146,9 +146,13 @@ async def redrive(
 
 
 async def _send_back(channel: aiormq.abc.AbstractChannel, broker: Broker, one: _Taken) -> None:
+    """Between the confirm and the ack it is in both queues: rather twice than not at all."""
     if not await broker.publish([_original(one.message)]):
         raise unanswered()
-    await channel.basic_ack(one.tag)
+    try:
+        await channel.basic_ack(one.tag)
+    except BROKER_ERRORS:
+        raise unanswered() from None
 
 
 @asynccontextmanager
