@@ -1,7 +1,6 @@
 """Customers in numbers, made up: what scoring is tested with. Valid at NOW."""
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import get_args
 
 from hypothesis import strategies as st
@@ -30,7 +29,7 @@ def ago(days: float) -> datetime:
 
 
 def dispute(status: DisputeStatus, name: str = "dp_1") -> DisputeState:
-    return DisputeState(name, 1, status, Decimal(20), "EUR")
+    return DisputeState(name, status)
 
 
 def coupon_order(order_id: int, *codes: str, once: str | None = None, refunded: bool = False) -> CouponOrder:

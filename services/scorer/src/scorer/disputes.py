@@ -1,6 +1,6 @@
 """Disputes: the winning version of each, whose order it is, and what its customer is to hear of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -97,19 +97,22 @@ def told(
     """
     if case.dispute.status == case.told or (not live and case.opened_at > now - HISTORY_AGE):
         return case, ()
+    inquiry = case.dispute.status == "warning"
     data = EventData(order=order, dispute=case.dispute)
-    happenings: list[Happening] = []
-    filed = case.told not in {None, "warning"}
-    if case.dispute.status == "warning":
-        kind: HappeningType = "chargeback_updated" if case.told else "chargeback_filed"
-        at = case.modified_at if case.told else case.opened_at
-        happenings.append(Happening(kind, at, fact_id, data, note=_INQUIRY, published=False))
-    elif not filed:
-        happenings.append(Happening("chargeback_filed", case.opened_at, fact_id, data))
-    if case.dispute.status in CLOSED:
-        happenings.append(Happening("chargeback_closed", case.modified_at, fact_id, data))
-    elif filed and case.dispute.status != "warning":
-        happenings.append(Happening("chargeback_updated", case.modified_at, fact_id, data))
-    if not live:
-        happenings = [replace(happening, published=False) for happening in happenings]
-    return replace(case, told=case.dispute.status), tuple(happenings)
+    happenings = tuple(
+        Happening(kind, at, fact_id, data, note=_INQUIRY if inquiry else None, published=live and not inquiry)
+        for kind, at in _steps(case)
+    )
+    return replace(case, told=case.dispute.status), happenings
+
+
+def _steps(case: Case) -> Iterable[tuple[HappeningType, datetime]]:
+    """From what was told to what is so, and when. A dispute that follows an inquiry is filed anew."""
+    status = case.dispute.status
+    begun = case.told is not None and (case.told != "warning" or status == "warning")
+    if not begun:
+        yield "chargeback_filed", case.opened_at
+    if status in CLOSED:
+        yield "chargeback_closed", case.modified_at
+    elif begun:
+        yield "chargeback_updated", case.modified_at
