@@ -16,6 +16,7 @@ from dispatcher.classify import Answer, Delivered, GiveUp, Phase, Retry, Verdict
 from dispatcher.deliveries import Delivery, Rules, Step
 from dispatcher.endpoints import Mode, Target
 from dispatcher.recorder import Record
+from dispatcher.store import Recorded
 
 NOW = datetime(2026, 6, 5, 14, 23, tzinfo=UTC)
 RULES = Rules()
@@ -138,6 +139,8 @@ RETRY_AFTERS = {
     None: 0,
     "0": 0,
     "30": 30,
+    "90": 90,
+    "600": 600,
     " 90 ": 90,
     "3600": 3600,
     "999999999999999": 86400,
@@ -311,6 +314,16 @@ class Machine(RuleBasedStateMachine):
         made = replace(delivery(mode, endpoint_id=TARGET.id), recorded_at=self.now)
         self.rows.append(Row(made, due_at=self.now))
 
+    @rule()
+    def an_outage_begins(self) -> None:
+        """So that not only lucky sequences see one: five deliveries fail, each at its first attempt."""
+        if not self.breaker.is_slow(self.now) and not self.breaker.is_open:
+            for _ in range(breakers.OPENS_AT):
+                self.an_event("retry")
+                self._fly(self.rows[-1], probe=False)
+                self._record([(self.flights.pop(), Answer(1, status_code=500))])
+            assert self.breaker.is_open
+
     @rule(seconds=st.integers(0, 400))
     def time_passes(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
@@ -420,6 +433,7 @@ class Machine(RuleBasedStateMachine):
             row = rows[one.lease.int]
             if row.lease == one.lease.int:
                 self._move(row, one.step)
+                row.not_before = self.now + timedelta(seconds=self._wait(row, one))
         if self.breaker.is_open and not before.is_open:
             self._park()
         elif not self.breaker.is_open:
@@ -438,7 +452,13 @@ class Machine(RuleBasedStateMachine):
         )
         row.status, row.reason, row.lease, row.leased_until = step.status, step.reason, 0, None
         row.due_at = None if step.wait is None else self.now + step.wait
-        row.not_before = row.due_at
+
+    def _wait(self, row: Row, one: Recorded) -> float:
+        """What the guide promises after this attempt, or its answer told, whichever is longer."""
+        told = RETRY_AFTERS[one.answer.retry_after] if one.answer else 0
+        counted = row.recorded - row.uncounted
+        promised = not row.delivery.asked and not one.step.uncounted and counted <= len(DELAYS)
+        return max(told, DELAYS[counted - 1] if promised else 0)
 
     # What always holds
 
