@@ -19,6 +19,7 @@ from scorer.changes import Asked, Rescored
 from scorer.conclude import Concluded, Known, conclude
 from scorer.customer import Customer, Key
 from scorer.facts import Folded, Happening, Incoming, OrderState, Result
+from scorer.features import Features
 from scorer.metrics import RESCORED, processing, pure
 from scorer.score import score
 from scorer.scoring import Scoring
@@ -261,18 +262,23 @@ class Scorer:
         RESCORED.labels(asked).inc(len(locked))
         with pure():
             return [
-                changes.rescored(
-                    customer,
-                    features[key],
-                    score(features[key], is_allowlisted=customer.is_allowlisted, scoring=rules, now=now),
-                    rules,
-                    asked=asked,
-                    happenings=sorted(touched.happenings.get(key, ()), key=lambda h: h.occurred_at),
-                    quiet_score=key in touched.let_through,
-                )
+                self._rescored(customer, features[key], now, asked=asked, touched=touched)
                 for key, customer in locked.items()
-                for rules in (self.rules(key[0]).scoring,)
             ]
+
+    def _rescored(
+        self, customer: Customer, counted: Features, now: datetime, *, asked: Asked, touched: Touched
+    ) -> Rescored:
+        scoring = self.rules(customer.store_id).scoring
+        return changes.rescored(
+            customer,
+            counted,
+            score(counted, is_allowlisted=customer.is_allowlisted, scoring=scoring, now=now),
+            scoring,
+            asked=asked,
+            happenings=sorted(touched.happenings.get(customer.key, ()), key=lambda it: it.occurred_at),
+            quiet_score=customer.key in touched.let_through,
+        )
 
     async def publish(
         self, transaction: Transaction, rescored: Sequence[tuple[Rescored, Cause]], now: datetime
@@ -487,7 +493,8 @@ def _joined(
             (fact_id, result, None if folded.after.dispute.order_id else "kept until its order is known")
             for fact_id, result in folded.results
         ]
-        after = disputes.joined(folded.after, {payment: o for (store, payment), o in paid.items() if store == key[0]})
+        own = {name: paid[key[0], name] for name in folded.after.dispute.payments if (key[0], name) in paid}
+        after = disputes.joined(folded.after, own)
         fact_id = folded.results[-1][0] if folded.results else None
         one = Known(folded.before, after, fact_id)
         if after.dispute.order_id is None:
@@ -538,19 +545,20 @@ async def _forget(
     reported = {(store_id, refund.order_id) for store_id, refund, _ in found.refunds}
     if emptied := sorted(key for key in reported if _forgotten(key, concluded[key], locked)):
         await orders.forget_reports(connection, emptied)
-    forgotten = [
-        one
-        for one in fresh
-        if (at := locked[one.fact.store_id, one.email_hash].erased_at) and one.fact.occurred_at <= at
-    ]
-    if forgotten:
-        await customers.forget_checkouts(connection, forgotten)
+    if late := [checkout for checkout in fresh if _late(checkout, locked)]:
+        await customers.forget_checkouts(connection, late)
 
 
 def _forgotten(key: OrderKey, one: Concluded, locked: Mapping[Key, Customer]) -> bool:
     owner = locked.get((key[0], one.folded.owner or ""))
     version = one.folded.after.version
     return bool(owner and version and owner.erased_at and version.created_at <= owner.erased_at)
+
+
+def _late(checkout: checkouts.Checkout, locked: Mapping[Key, Customer]) -> bool:
+    """From before its customer's erasure."""
+    erased_at = locked[checkout.fact.store_id, checkout.email_hash].erased_at
+    return erased_at is not None and checkout.fact.occurred_at <= erased_at
 
 
 async def _mark_former_owners(
@@ -576,28 +584,30 @@ async def _settle_links(
     A new order or attempt can only add some, or show an earlier use: those are looked up. Where an order changed, all
     facts of its owner are read.
     """
-    reread: set[Key] = set()
-    used: list[links.Used] = []
-    for key, one in concluded.items():
-        if one.folded.owner is None or not one.changed or not _fingerprints_may_move(one.folded):
-            continue
-        winner = one.folded.winner
-        if one.folded.before.version is None and winner and one.folded.after.placed:
-            if not _forgotten(key, one, locked):
-                created_at = winner.order.created_at
-                used += [(key[0], one.folded.owner, f, created_at) for f in winner.order.fingerprints]
-        else:
-            reread.add((key[0], one.folded.owner))
-    for checkout in fresh:
-        store_id, at = checkout.fact.store_id, checkout.fact.occurred_at
-        owner = locked.get((store_id, checkout.email_hash))
-        if owner and owner.erased_at and at <= owner.erased_at:
-            continue
-        used += [(store_id, checkout.email_hash, f, at) for f in checkout.fact.data.fingerprints]
+    moving = {key: one for key, one in concluded.items() if one.changed and _fingerprints_may_move(one.folded)}
+    known = {key: one.folded.owner for key, one in moving.items() if one.folded.before.version}
+    reread = {(store_id, owner) for (store_id, _), owner in known.items() if owner}
+    new = {key: one for key, one in moving.items() if key not in known}
+    used = [*_used_by_orders(new, locked), *_used_at_checkouts(fresh, locked)]
     moves = await links.moved(connection, sorted(reread)) if reread else []
     added = [one for one in used if one[:2] not in reread]
     moves += await links.added(connection, added) if added else []
     await links.settle(connection, moves, reason="history" if asked == "history" else "link", now=now)
+
+
+def _used_by_orders(concluded: Mapping[OrderKey, Concluded], locked: Mapping[Key, Customer]) -> Iterable[links.Used]:
+    for key, one in concluded.items():
+        version, owner = one.folded.after.version, one.folded.owner
+        if version and owner and not _forgotten(key, one, locked):
+            for fingerprint in version.fingerprints:
+                yield key[0], owner, fingerprint, version.created_at
+
+
+def _used_at_checkouts(fresh: Iterable[checkouts.Checkout], locked: Mapping[Key, Customer]) -> Iterable[links.Used]:
+    for checkout in fresh:
+        if not _late(checkout, locked):
+            for fingerprint in checkout.fact.data.fingerprints:
+                yield checkout.fact.store_id, checkout.email_hash, fingerprint, checkout.fact.occurred_at
 
 
 def _fingerprints_may_move(folded: Folded) -> bool:
