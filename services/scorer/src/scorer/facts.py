@@ -4,6 +4,7 @@ A store sends the state of an order, not its history. So each version is ranked,
 happened follows from comparing what was known before with what is known after.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -319,9 +320,10 @@ def _odd(before: OrderState, after: OrderState, fact_id: UUID, now: datetime) ->
         told = f"The currency of order {new.info.number} changed from {old.info.currency} to {new.info.currency}."
         yield Happening("note_added", new.modified_at, fact_id, order, note=told)
     if not EARLIEST <= new.created_at <= now + CLOCK_SKEW and (old is None or old.created_at != new.created_at):
+        until = " before then" if new.created_at > now else ""
         told = (
             f"Order {new.info.number} claims to be of {new.created_at:%Y-%m-%d}."
-            " It counts as an order, and for no window of time."
+            f" It counts as an order, and in no window of time{until}."
         )
         yield Happening("note_added", now, fact_id, order, note=told)
 
@@ -368,6 +370,10 @@ def _returns(refunds: Iterable[Refund], lost_amounts: list[Decimal]) -> list[Ref
     return returns
 
 
+DISPUTE_LOST = r"\A *dispute lost\.* *\Z"
+"""The reason, in either case, with which WooPayments refunds the order of a lost dispute; Postgres reads it too."""
+_DISPUTE_LOST = re.compile(DISPUTE_LOST, re.ASCII | re.IGNORECASE)
+
+
 def says_dispute(reason: str) -> bool:
-    """WooPayments refunds the order of a lost dispute with this reason."""
-    return reason.strip().rstrip(".").casefold() == "dispute lost"
+    return _DISPUTE_LOST.search(reason) is not None

@@ -11,6 +11,7 @@ from uuid import UUID
 from scorer.changes import Rescored
 from scorer.checkouts import Checkout
 from scorer.customer import Customer, Key
+from scorer.facts import DISPUTE_LOST
 from scorer.features import CategoryOrders, CouponOrder, DisputeState, Features, Linked
 from scorer.signals import Signal
 from shared.db import Connection, columns
@@ -318,12 +319,12 @@ _ERASURES = (
     ),
     (
         "UPDATE scorer.refunds r SET reason = '' FROM scorer.orders o WHERE o.store_id = $1 AND o.email_hash = $2"
-        " AND r.store_id = o.store_id AND r.order_id = o.order_id AND lower(r.reason) NOT LIKE 'dispute lost%'"
+        f" AND r.store_id = o.store_id AND r.order_id = o.order_id AND r.reason !~* '{DISPUTE_LOST}'"
     ),
     (
         "UPDATE scorer.reported_refunds r SET reason = '' FROM scorer.orders o WHERE o.store_id = $1"
         " AND o.email_hash = $2 AND r.store_id = o.store_id AND r.order_id = o.order_id"
-        " AND lower(r.reason) NOT LIKE 'dispute lost%'"
+        f" AND r.reason !~* '{DISPUTE_LOST}'"
     ),
 )
 
@@ -337,6 +338,12 @@ async def event_bodies(connection: Connection, key: Key) -> list[tuple[datetime,
 
 
 async def replace_event_bodies(connection: Connection, bodies: Sequence[tuple[datetime, UUID, bytes]]) -> None:
+    """Also of those that still wait to be published."""
+    await connection.execute(
+        "UPDATE scorer.outbox o SET body = k.body FROM unnest($1::uuid[], $2::bytea[]) AS k (id, body)"
+        " WHERE o.id = k.id",
+        *columns([(event_id, body) for _, event_id, body in bodies], 2),
+    )
     await connection.execute(
         "UPDATE scorer.events e SET body = k.body"
         " FROM unnest($1::timestamptz[], $2::uuid[], $3::bytea[]) AS k (recorded_at, id, body)"

@@ -8,16 +8,14 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from scorer.batch import DisputeKey, OrderKey
 from scorer.disputes import Case
-from scorer.facts import Folded, Incoming, OrderState, Settled, Version, says_dispute
+from scorer.facts import DISPUTE_LOST, Folded, Incoming, OrderState, Settled, Version, says_dispute
 from shared.db import Connection, columns
 from shared.events import Coupon, Dispute, OrderInfo, Refund, ReportedRefund
 
-OrderKey = tuple[UUID, int]
-"""(store id, order id)"""
 Payment = tuple[UUID, str]
 """(store id, what the payment provider calls it)"""
-DisputeKey = tuple[UUID, str]
 
 
 async def lock(connection: Connection, orders: Iterable[OrderKey], disputes: Iterable[DisputeKey]) -> None:
@@ -246,8 +244,9 @@ async def forget_reports(connection: Connection, keys: Sequence[OrderKey]) -> No
     await connection.execute(
         "UPDATE scorer.reported_refunds r SET reason = ''"
         " FROM unnest($1::uuid[], $2::bigint[]) AS k (store_id, order_id)"
-        " WHERE r.store_id = k.store_id AND r.order_id = k.order_id AND lower(r.reason) NOT LIKE 'dispute lost%'",
+        " WHERE r.store_id = k.store_id AND r.order_id = k.order_id AND r.reason !~* $3",
         *columns(keys, 2),
+        DISPUTE_LOST,
     )
 
 
