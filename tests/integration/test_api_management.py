@@ -65,6 +65,7 @@ async def test_an_endpoint_is_shown_without_its_secrets(api: ApiClient, pool: as
         ("filter", None),
         ("permanent_codes", [410]),
         ("standard_webhooks", True),
+        ("overlap_until", None),
         ("created_at", "2026-06-05 14:23:00"),
         ("updated_at", "2026-06-05 14:23:00"),
     ]

@@ -1,5 +1,6 @@
 """The store's scoring and its jobs: asked of the scorer, read from its table."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from shared.broker import Broker
 from shared.commands import Command, Handler, RefusedError, invalid
 from shared.ids import uuid7
 from shared.outbox import Transaction
+from shared.secrets import Vault
 from support.api_client import BASE, ApiClient
 from support.owner import owning
 
@@ -43,6 +45,8 @@ async def test_the_store_is_shown_with_how_it_scores(api: ApiClient, pool: async
         ("version", 4),
         ("currency", "EUR"),
         *SETTINGS.items(),
+        ("smtp", None),
+        ("woocommerce", None),
     ]
     assert (asked[0].store_id, asked[0].data) == (api.store.id, {})
 
@@ -62,6 +66,43 @@ async def test_a_change_is_passed_to_the_scorer_and_answered_with_all_settings_a
     assert list(answer.json)[-1] == "job_id"
     assert [(command.type, command.data) for command in asked] == [("store.scoring", patch), ("store.scoring_read", {})]
     assert asked[0].actor == f"key:{api.store.api_key[:11]}"
+
+
+async def test_the_stores_own_servers_are_kept_sealed_and_shown_without_their_secrets(
+    api: ApiClient, pool: asyncpg.Pool, broker: Broker, vault: Vault
+) -> None:
+    scoring = {"version": 5, "currency": "USD", "settings": SETTINGS}
+    smtp = {"host": "mail.shop.example", "port": 587, "user": "alerts", "password": "pw-1", "sender": "a@shop.example"}
+    before = await pool.fetchval("SELECT revision FROM api.stores")
+    async with owning("scorer", pool, broker, answering([], {"store.scoring_read": scoring})):
+        body = {"smtp": smtp, "woocommerce": {"key": "ck_1", "secret": "cs_1"}}
+        answer = await api.request("PATCH", f"{BASE}/store", json=body)
+        forgotten = await api.request("PATCH", f"{BASE}/store", json={"smtp": None})
+
+    assert (answer.status, answer.json["job_id"]) == (200, None)
+    assert answer.json["smtp"] == {**smtp, "security": "starttls", "password": "***"}
+    assert answer.json["woocommerce"] == {"key": "ck_1", "secret": "***"}
+    assert (forgotten.json["smtp"], forgotten.json["woocommerce"]["key"]) == (None, "ck_1")
+    row = await pool.fetchrow("SELECT smtp, woocommerce_api, revision FROM api.stores")
+    assert (row["smtp"], json.loads(vault.open(row["woocommerce_api"]))) == (None, {"key": "ck_1", "secret": "cs_1"})
+    assert row["revision"] > before
+
+
+@pytest.mark.parametrize(
+    ("smtp", "field"),
+    [
+        ({"port": 587, "sender": "a@shop.example"}, "smtp.host"),
+        ({"host": "mail.shop.example", "port": 0, "sender": "a@shop.example"}, "smtp.port"),
+        ({"host": "mail shop", "port": 25, "sender": "a@shop.example"}, "smtp.host"),
+        ({"host": "mail.shop.example", "port": 25, "sender": "a@shop.example", "security": "ssl3"}, "smtp.security"),
+    ],
+)
+async def test_a_mail_server_that_cannot_be_is_400_naming_the_field(
+    api: ApiClient, smtp: dict[str, Any], field: str
+) -> None:
+    answer = await api.request("PATCH", f"{BASE}/store", json={"smtp": smtp})
+
+    assert (answer.status, list(answer.json["data"]["params"])) == (400, [field])
 
 
 async def test_a_change_that_changes_nothing_has_no_job(api: ApiClient, pool: asyncpg.Pool, broker: Broker) -> None:

@@ -85,6 +85,7 @@ async def test_an_endpoint_needs_only_a_url_and_its_secret_is_shown_once(
         "filter": None,
         "permanent_codes": [],
         "standard_webhooks": False,
+        "overlap_until": None,
         "created_at": None,
         "updated_at": None,
     }

@@ -148,19 +148,44 @@ class Erasure(_Query):
     reason: str | None = Field(default=None, max_length=500)
 
 
+class SmtpGiven(_Given):
+    """The mail server that rules' e-mails go through."""
+
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
+    port: Annotated[int, Field(ge=1, le=65535, strict=True)]
+    security: Literal["tls", "starttls", "none"] = "starttls"
+    user: Annotated[str, Field(min_length=1, max_length=320)] | None = None
+    password: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    sender: Annotated[str, Field(min_length=3, max_length=320)]
+    """`alerts@shop.example` or `Shop <alerts@shop.example>`"""
+
+
+class WooCommerceGiven(_Given):
+    """A REST API key of the store's, with the right to write: rules hold and cancel orders with it."""
+
+    key: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,100}$")]
+    secret: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,100}$")]
+
+
 class StorePatch(_Given):
-    """The scorer checks the values: it owns them."""
+    """How the store scores, which the scorer checks and keeps; and what reaches its own servers, which is kept here."""
 
     min_orders: Any = None
     segments: Any = None
     modules: Any = None
     currency: Any = None
+    smtp: SmtpGiven | None = None
+    woocommerce: WooCommerceGiven | None = None
 
     @model_validator(mode="after")
     def _changes_something(self) -> "StorePatch":
         if not self.model_fields_set:
-            raise ValueError("min_orders, segments, modules or currency must be given")
+            raise ValueError(f"one of {', '.join(StorePatch.model_fields)} must be given")
         return self
+
+
+MEANS = frozenset({"smtp", "woocommerce"})
+"""Fields of StorePatch that the scorer has no part in."""
 
 
 class Rotation(_Given):
@@ -286,6 +311,10 @@ class StoreSettings(_Answer):
     min_orders: int
     segments: dict[str, Any]
     modules: dict[str, Any]
+    smtp: dict[str, Any] | None
+    """Without the password."""
+    woocommerce: dict[str, Any] | None
+    """Without the secret."""
 
 
 class PatchedStore(StoreSettings):
@@ -319,6 +348,8 @@ class Endpoint(_Answer):
     filter: Any
     permanent_codes: list[int]
     standard_webhooks: bool
+    overlap_until: Moment | None
+    """Until then the old secret signs too. Null: no rotation is under way."""
     created_at: Moment
     updated_at: Moment
 

@@ -1,11 +1,12 @@
 """Stores and API keys: tables of the api. Secrets are sealed, keys kept as SHA-256; both are shown once."""
 
 import hashlib
+import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import get_args
+from typing import Any, get_args
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from api.scopes import Scope
 from shared.db import Pool
 from shared.ids import uuid7
 from shared.secrets import Vault, generate
+from shared.targets import MASK
 
 PREFIX_LENGTH = 11
 """`tl_` and eight characters: enough to tell keys apart, 210 bits short of the key."""
@@ -124,6 +126,29 @@ async def list_stores(conn: asyncpg.Connection) -> list[Store]:
 async def find_store(pool: Pool, store_id: UUID) -> Store | None:
     row = await pool.fetchrow("SELECT id, name, url, created_at FROM api.stores WHERE id = $1", store_id)
     return row and Store(**row)
+
+
+async def find_means(pool: Pool, vault: Vault, store_id: UUID) -> dict[str, dict[str, Any] | None]:
+    """What reaches the store's own servers, without what proves that we may: smtp, woocommerce."""
+    row = await pool.fetchrow("SELECT smtp, woocommerce_api FROM api.stores WHERE id = $1", store_id)
+    shown = {"smtp": row["smtp"], "woocommerce": row["woocommerce_api"]} if row else {}
+    return {name: _masked(json.loads(vault.open(sealed))) if sealed else None for name, sealed in shown.items()}
+
+
+def _masked(means: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: MASK if name in {"password", "secret"} and value else value for name, value in means.items()}
+
+
+async def save_means(pool: Pool, vault: Vault, store_id: UUID, means: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """Sealed; None forgets. The revision tells every dispatcher."""
+    for name, column in (("smtp", "smtp"), ("woocommerce", "woocommerce_api")):
+        if name in means:
+            given = means[name]
+            await pool.execute(
+                f"UPDATE api.stores SET {column} = $2, revision = revision + 1 WHERE id = $1",
+                store_id,
+                vault.seal(json.dumps(dict(given)).encode()) if given else None,
+            )
 
 
 async def create_key(conn: asyncpg.Connection, store_id: UUID, *, name: str, scopes: Sequence[str]) -> CreatedKey:

@@ -175,6 +175,7 @@ def endpoint_json(endpoint: Endpoint) -> dict[str, Any]:
         "filter": endpoint.filter.model_dump(mode="json", by_alias=True) if endpoint.filter else None,
         "permanent_codes": sorted(endpoint.target.permanent_codes),
         "standard_webhooks": endpoint.target.standard_webhooks,
+        "overlap_until": api_time(at) if (at := endpoint.target.overlap_until) else None,
         "created_at": api_time(endpoint.created_at),
         "updated_at": api_time(endpoint.updated_at),
     }

@@ -194,8 +194,8 @@ async def rotate_secret(
     row = await connection.fetchrow(
         "UPDATE dispatcher.endpoints SET"
         " secret = CASE WHEN overlap_until <= $4 OR $3::interval = '0' THEN coalesce(CASE WHEN $3::interval = '0'"
-        "  THEN $2 END, next_secret, secret) ELSE secret END,"
-        " next_secret = CASE WHEN $3::interval = '0' THEN NULL ELSE $2 END,"
+        "  THEN $2::bytea END, next_secret, secret) ELSE secret END,"
+        " next_secret = CASE WHEN $3::interval = '0' THEN NULL ELSE $2::bytea END,"
         " overlap_until = CASE WHEN $3::interval = '0' THEN NULL ELSE $4::timestamptz + $3::interval END,"
         f" updated_at = now() WHERE id = $1 RETURNING {_ENDPOINT}",
         endpoint_id,

@@ -1,4 +1,4 @@
-"""/store: how the store scores; the scorer owns it. Changing it recomputes every score."""
+"""/store: how the store scores, which the scorer owns (changing it recomputes every score), and its own servers."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from api.auth import needs
 from api.errors import ApiError
 from api.requests import checked, read_nothing, read_object
 from api.responses import as_json
-from api.schemas import PatchedStore, StorePatch, StoreSettings
+from api.schemas import MEANS, PatchedStore, StorePatch, StoreSettings
 from api.state import STATE
 from api.stores import Key
 
@@ -25,8 +25,11 @@ async def show(request: web.Request, key: Key) -> web.Response:
 
 @needs("admin")
 async def update(request: web.Request, key: Key) -> web.Response:
-    patch = checked(StorePatch, await read_object(request))
-    done = await _ask(request, key, "store.scoring", patch.model_dump(exclude_unset=True))
+    patch = checked(StorePatch, await read_object(request)).model_dump(exclude_unset=True)
+    scoring = {name: value for name, value in patch.items() if name not in MEANS}
+    done = await _ask(request, key, "store.scoring", scoring) if scoring else {"job_id": None}
+    state = request.app[STATE]
+    await stores.save_means(state.pool, state.vault, key.store_id, {n: v for n, v in patch.items() if n in MEANS})
     return as_json(PatchedStore(**await _settings(request, key), job_id=done["job_id"]))
 
 
@@ -52,7 +55,9 @@ async def _settings(request: web.Request, key: Key) -> dict[str, Any]:
         raise ApiError(404, "trustlens_store_not_found", "There is no such store.")
     scoring = await _ask(request, key, "store.scoring_read", {})
     known = {"version": scoring["version"], "currency": scoring["currency"], **scoring["settings"]}
-    return {"id": site.id, "name": site.name, "url": site.url, **known}
+    state = request.app[STATE]
+    means = await stores.find_means(state.pool, state.vault, key.store_id)
+    return {"id": site.id, "name": site.name, "url": site.url, **known, **means}
 
 
 async def _ask(
