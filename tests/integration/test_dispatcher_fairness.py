@@ -10,7 +10,8 @@ import pytest
 from dispatcher.settings import DispatcherSettings
 from shared.broker import Broker
 from shared.secrets import Vault
-from support import dispatcher_shop
+from support import dispatcher_parts, dispatcher_shop
+from support.dispatcher_parts import World
 from support.dispatcher_shop import Shop
 from support.dispatching import dispatching, event, local_settings, publish
 
@@ -83,3 +84,16 @@ async def test_every_healthy_endpoint_gets_everything_while_a_fifth_of_them_hang
     server.close()
     assert shop.receiver.nothing_more()
     assert await shop.pool.fetchval("SELECT count(*) = $1 FROM dispatcher.deliveries WHERE status = 'delivered'", 1500)
+
+
+async def test_a_target_that_takes_one_message_per_second_gets_the_first_ones_singly_too(shop: Shop) -> None:
+    endpoint_id = await shop.endpoint(format="slack")
+    slack = "https://hooks.slack.com/services/T0/B0/x"
+    await shop.pool.execute("UPDATE dispatcher.endpoints SET url = $2 WHERE id = $1", endpoint_id, slack)
+    world = World()
+    async with dispatcher_parts.dispatcher(shop, world) as one:
+        await one.worker.process_events([event(shop.id, sequence=n, score=n) for n in range(5)])
+        await world.asked.wait()
+        assert len(world.requests) == 1
+        await one.traffic.finish(within=5)
+    assert await shop.pool.fetchval("SELECT count(*) FROM dispatcher.deliveries WHERE lease IS NULL") == 5

@@ -54,11 +54,14 @@ class World:
     clock: Clock = field(default_factory=Clock)
     answer: Callable[[Request], Answer] = lambda _: OK
     requests: list[Request] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the first request."""
 
     async def send(self, url: str, *, headers: Mapping[str, str], body: bytes, **_: object) -> Answer:
         path = "/" + url.split("/", 3)[3]
         request = Request(self.clock(), path, UUID(headers["X-TrustLens-Delivery"]), headers, body)
         self.requests.append(request)
+        self.asked.set()
         return self.answer(request)
 
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from dispatcher.lanes import Lanes
 
-CAP = 2
+CAP = 4
 TARGETS = [UUID(int=n) for n in range(1, 3)]
 lanes = st.sampled_from(TARGETS)
 
@@ -25,6 +25,7 @@ class AnyTraffic(RuleBasedStateMachine):
         self.waiting: dict[UUID, deque[int]] = {target: deque() for target in TARGETS}
         self.flying = dict.fromkeys(TARGETS, 0)
         self.landed = dict.fromkeys(TARGETS, 0)
+        self.caps = dict.fromkeys(TARGETS, CAP)
         self.numbers = count()
 
     def held(self, target: UUID) -> int:
@@ -33,7 +34,7 @@ class AnyTraffic(RuleBasedStateMachine):
     @rule(lane=lanes)
     def take(self, lane: UUID) -> None:
         got = self.lanes.take(lane)
-        assert got == (self.held(lane) < 2 * CAP)
+        assert got == (self.held(lane) < 2 * self.caps[lane])
         self.taken[lane] += got
 
     @rule(lane=lanes)
@@ -57,7 +58,7 @@ class AnyTraffic(RuleBasedStateMachine):
     @rule()
     def start(self) -> None:
         started = self.lanes.next()
-        may = [t for t in TARGETS if self.waiting[t] and self.flying[t] < CAP]
+        may = [t for t in TARGETS if self.waiting[t] and self.flying[t] < self.caps[t]]
         assert (started is None) == (not may)
         if started:
             target, item = started
@@ -79,6 +80,16 @@ class AnyTraffic(RuleBasedStateMachine):
             self.landed[lane] -= 1
             self.lanes.give_back(lane)
 
+    @rule(lane=lanes)
+    def too_much(self, lane: UUID) -> None:
+        self.lanes.narrow(lane)
+        self.caps[lane] = max(self.caps[lane] // 2, 1)
+
+    @rule(lane=lanes)
+    def succeed(self, lane: UUID) -> None:
+        self.lanes.widen(lane)
+        self.caps[lane] = min(self.caps[lane] + 1, CAP)
+
     @rule()
     def clear(self) -> None:
         unstarted = sorted(number for waiting in self.waiting.values() for number in waiting)
@@ -89,8 +100,11 @@ class AnyTraffic(RuleBasedStateMachine):
     @invariant()
     def a_lane_is_never_over_full(self) -> None:
         for target in TARGETS:
-            assert 0 <= self.lanes.free(target) == 2 * CAP - self.held(target)
+            assert self.lanes.free(target) == 2 * self.caps[target] - self.held(target)
+            assert self.lanes.half_free(target) == (self.held(target) <= self.caps[target])
+            assert self.held(target) <= 2 * CAP
             assert self.flying[target] <= CAP
+            assert self.lanes.cap(target) == self.caps[target]
 
 
 TestAnyTraffic = AnyTraffic.TestCase
@@ -105,9 +119,21 @@ def fill(lanes: Lanes[str], target: UUID, *items: str) -> None:
 
 def test_targets_take_turns() -> None:
     lanes: Lanes[str] = Lanes(CAP)
-    fill(lanes, TARGETS[0], "a1", "a2", "a3", "a4")
+    fill(lanes, TARGETS[0], "a1", "a2", "a3", "a4", "a5", "a6")
     fill(lanes, TARGETS[1], "b1", "b2")
-    assert [started[1] for started in iter(lanes.next, None)] == ["a1", "b1", "a2", "b2"]
+    assert [started[1] for started in iter(lanes.next, None)] == ["a1", "b1", "a2", "b2", "a3", "a4"]
+
+
+def test_a_pinned_target_has_one_in_flight_whatever_happens() -> None:
+    lanes: Lanes[str] = Lanes(CAP)
+    lanes.pin(TARGETS[0])
+    fill(lanes, TARGETS[0], "a1", "a2")
+    assert [started[1] for started in iter(lanes.next, None)] == ["a1"]
+    for change in (lanes.widen, lanes.narrow):
+        change(TARGETS[0])
+        assert lanes.cap(TARGETS[0]) == 1
+    lanes.landed(TARGETS[0])
+    assert lanes.next() == (TARGETS[0], "a2")
 
 
 def test_a_hung_target_holds_up_nobody_else() -> None:

@@ -82,6 +82,8 @@ class Traffic:
     def start(self, jobs: Sequence[Job]) -> None:
         """Queue jobs in the places taken for them."""
         for job in jobs:
+            if job.target and job.target.pace:
+                self._lanes.pin(job.delivery.target_id)  # before the first of them starts, not when it does
             self._lanes.put(job.delivery.target_id, job)
         self._pump()
 
@@ -127,7 +129,6 @@ class Traffic:
         pace = job.target.pace if job.target else None
         if pace is None:
             return await self._outcome(job)
-        self._lanes.pin(job.delivery.target_id)
         record, _ = await asyncio.gather(self._outcome(job), asyncio.sleep(pace.total_seconds()))
         return record
 
