@@ -127,12 +127,12 @@ async def test_a_short_secret_is_doubted(owner: Owner) -> None:
     [
         ({"name": ""}, "name", "at least 1 character"),
         ({"name": "a\0b"}, "name", "has a NUL character"),
-        ({"trigger": "lunch"}, "trigger", "Input should be 'score_updated'"),
+        ({"trigger": "lunch"}, "trigger", "should be 'score_updated'"),
         ({"trigger": "card_testing_detected"}, "trigger", "card_testing_detected is not available yet"),
         ({"cooldown": 30 * 86400 + 1}, "cooldown", "less than or equal to 2592000"),
         ({"cooldown": "3600"}, "cooldown", "valid integer"),
         ({"mode": "maybe"}, "mode", "'live', 'shadow' or 'off'"),
-        ({"priority": 1}, "priority", "Extra inputs are not permitted"),
+        ({"priority": 1}, "priority", "is not known here"),
         ({"actions": []}, "actions", "at least 1 item"),
         ({"actions": [TO_URL] * 11}, "actions", "at most 10 items"),
         ({"actions": [{"type": "tag_customer", "tag": "x"}]}, "actions.0", "tag_customer is not available yet"),
@@ -153,7 +153,7 @@ async def test_a_short_secret_is_doubted(owner: Owner) -> None:
         (
             {"conditions": {"any": [{"field": "segment", "operator": "~", "value": "risk"}]}},
             "conditions.any.0.operator",
-            "Input should be '='",
+            "should be '='",
         ),
     ],
 )

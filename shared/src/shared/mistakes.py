@@ -1,5 +1,6 @@
 """What is wrong with an input, by field, without repeating the input."""
 
+import re
 from collections.abc import Sequence
 
 from pydantic import ValidationError
@@ -7,13 +8,20 @@ from pydantic_core import ErrorDetails
 
 SHOWN = 20
 """Mistakes told at once: enough to mend a body, too few to flood an answer."""
+_IN_WORDS = {"extra_forbidden": "is not known here", "missing": "is missing"}
+"""By pydantic's name of the mistake: where its own words would not follow the name of a field."""
+_SUBJECT = re.compile(r"\A([A-Z]\w+( input)?(?= should )|Value error,)")
 
 
 def mistakes(error: ValidationError) -> dict[str, str]:
-    """Field path to message, without the values given."""
+    """Field path to what is wrong with it, which follows it in a sentence; without the values given."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
     told = [m for m in found if not (m["type"] == "too_short" and _blames_items(m["loc"], found))]
-    return {_path(m["loc"]): m["msg"].removeprefix("Value error, ") for m in told[:SHOWN]}
+    return {_path(m["loc"]): _in_words(m) for m in told[:SHOWN]}
+
+
+def _in_words(mistake: ErrorDetails) -> str:
+    return _IN_WORDS.get(mistake["type"]) or _SUBJECT.sub("", mistake["msg"], count=1).lstrip()
 
 
 def _blames_items(location: tuple[int | str, ...], found: Sequence[ErrorDetails]) -> bool:
