@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from dispatcher import store
 from dispatcher.classify import Answer
+from dispatcher.metrics import EVENT_SECONDS, OLDEST_DUE, PARKED, SUPPRESSED
 from shared.events import Event
 from shared.ids import derived
 from shared.secrets import Vault
@@ -392,3 +393,31 @@ async def test_of_a_million_due_deliveries_no_more_are_in_memory_than_two_lanes_
         assert await one.due.take_up() == 0
         assert await shop.pool.fetchval("SELECT count(*) FROM dispatcher.deliveries WHERE lease IS NOT NULL") == 8
         await one.idle()
+
+
+async def test_what_waits_what_is_parked_and_what_is_not_sent_are_metrics(
+    one: Dispatcher, shop: Shop, world: World, events: Iterator[Event]
+) -> None:
+    await shop.endpoint("/off", enabled=False)
+    await shop.endpoint(delivery="retry")
+    suppressed = SUPPRESSED.labels("disabled")._value.get()
+    waited = EVENT_SECONDS._sum.get()
+    await one.told(next(events))
+    assert EVENT_SECONDS._sum.get() > waited
+    await went_down(one, events, world)
+    await one.due.take_up()
+    await one.idle()
+    assert PARKED._value.get() == 5
+    assert OLDEST_DUE._value.get() == 0, "an endpoint that is down is not our being late"
+    assert SUPPRESSED.labels("disabled")._value.get() == suppressed + 6
+
+    await shop.pool.execute("DELETE FROM dispatcher.breakers")
+    world.answer = lambda _: OK
+    world.clock.forward(minutes=10)
+    one.due._next_gauges = 0.0
+    await one.look()
+    assert PARKED._value.get() == 0
+    world.clock.forward(minutes=10)
+    one.due._next_gauges = 0.0
+    await one.look()
+    assert OLDEST_DUE._value.get() == pytest.approx(600, abs=2), "let out in a ramp, and then we did not look"

@@ -10,6 +10,7 @@ import pytest
 from integration.conftest import Until
 from shared.broker import Broker, Outgoing
 from shared.ids import uuid7
+from shared.metrics import OUTBOX_LAG
 from shared.outbox import SWEEP_ROWS, Outbox
 from shared.topology import DIRECT
 from support.cable import Cable, cable
@@ -141,3 +142,20 @@ async def test_what_commits_while_the_broker_is_away_is_published_when_it_is_bac
         assert [found.body for found in await take(broker, QUEUE)] == [b"1"]
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_how_long_a_message_was_left_is_a_metric(broker: Broker, pool: asyncpg.Pool) -> None:
+    outbox = Outbox(pool, broker, "rule_engine")
+    await pool.execute(
+        "INSERT INTO rule_engine.outbox (id, exchange, routing_key, headers, body, claimed_until)"
+        " VALUES ($1, $2, $3, '{}', '', now() - interval '1 h'), ($4, $2, $3, '{}', '', now() + interval '1 h')",
+        uuid7(),
+        DIRECT,
+        QUEUE,
+        uuid7(),
+    )
+    await outbox._measure()
+    assert OUTBOX_LAG.labels("rule_engine")._value.get() == pytest.approx(3600, abs=60)
+    await pool.execute("DELETE FROM rule_engine.outbox")
+    await outbox._measure()
+    assert OUTBOX_LAG.labels("rule_engine")._value.get() == 0

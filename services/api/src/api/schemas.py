@@ -184,7 +184,7 @@ class StorePatch(_Given):
         return self
 
 
-MEANS = frozenset({"smtp", "woocommerce"})
+MEANS = {"smtp", "woocommerce"}
 """Fields of StorePatch that the scorer has no part in."""
 
 

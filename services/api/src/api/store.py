@@ -299,8 +299,8 @@ async def find_job(pool: Pool, store_id: UUID, job_id: UUID, schemas: Sequence[s
 
 _ENDPOINT = (
     "id, url, description, events, enabled, disabled_reason, delivery, format, include_email, timeout, headers,"
-    " filter, permanent_codes, standard_webhooks, CASE WHEN overlap_until > now() THEN overlap_until END AS overlap_until,"
-    " created_at, updated_at"
+    " filter, permanent_codes, standard_webhooks,"
+    " CASE WHEN overlap_until > now() THEN overlap_until END AS overlap_until, created_at, updated_at"
 )
 
 

@@ -25,11 +25,12 @@ async def show(request: web.Request, key: Key) -> web.Response:
 
 @needs("admin")
 async def update(request: web.Request, key: Key) -> web.Response:
-    patch = checked(StorePatch, await read_object(request)).model_dump(exclude_unset=True)
-    scoring = {name: value for name, value in patch.items() if name not in MEANS}
+    patch = checked(StorePatch, await read_object(request))
+    scoring = patch.model_dump(exclude_unset=True, exclude=MEANS)
     done = await _ask(request, key, "store.scoring", scoring) if scoring else {"job_id": None}
     state = request.app[STATE]
-    await stores.save_means(state.pool, state.vault, key.store_id, {n: v for n, v in patch.items() if n in MEANS})
+    means = patch.model_dump(include=MEANS & patch.model_fields_set)
+    await stores.save_means(state.pool, state.vault, key.store_id, means)
     return as_json(PatchedStore(**await _settings(request, key), job_id=done["job_id"]))
 
 
