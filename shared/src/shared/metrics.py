@@ -13,6 +13,11 @@ OUTBOX_PUBLISHED = Counter("trustlens_outbox_published_total", "Messages confirm
 PUBLISH_SECONDS = Counter(
     "trustlens_outbox_publish_seconds_total", "From handing messages to the broker to their confirms.", ["service"]
 )
+OUTBOX_LAG = Gauge(
+    "trustlens_outbox_lag_seconds",
+    "How long the oldest message has been left that its own process did not publish. Rising: the broker is away.",
+    ["service"],
+)
 OUTBOX_SWEPT = Counter("trustlens_outbox_swept_total", "Messages that the sweeper had to take up.", ["service"])
 BROKER_CONNECTED = Gauge("trustlens_broker_connected", "1 while connected to RabbitMQ.", ["service"])
 COMMANDS = Counter("trustlens_commands_total", "Commands by type and result.", ["type", "result"])

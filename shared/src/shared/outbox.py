@@ -15,7 +15,7 @@ import structlog
 
 from shared.broker import Broker, Outgoing
 from shared.db import Connection, Pool, is_transient
-from shared.metrics import OUTBOX_PUBLISHED, OUTBOX_SWEPT, PUBLISH_SECONDS
+from shared.metrics import OUTBOX_LAG, OUTBOX_PUBLISHED, OUTBOX_SWEPT, PUBLISH_SECONDS
 
 log = structlog.get_logger()
 
@@ -117,6 +117,7 @@ class Outbox:
         """Publish what was left behind, by this process or one that died. A long task."""
         while True:
             try:
+                await self._measure()
                 found = await self._sweep() if self._broker.connected else 0
             except Exception as error:
                 if not is_transient(error):
@@ -125,6 +126,13 @@ class Outbox:
                 found = 0
             if found < SWEEP_ROWS:
                 await asyncio.sleep(SWEEP_EVERY)
+
+    async def _measure(self) -> None:
+        left: float | None = await self._pool.fetchval(
+            "SELECT extract(epoch FROM now() - claimed_until)::double precision"
+            f" FROM {self._schema}.outbox ORDER BY claimed_until LIMIT 1"
+        )
+        OUTBOX_LAG.labels(self._schema).set(max(left or 0.0, 0.0))
 
     async def _sweep(self) -> int:
         rows = await self._pool.fetch(
