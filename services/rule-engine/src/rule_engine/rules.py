@@ -7,7 +7,7 @@ An action is kept in rules.actions as {"type": "send_webhook", "target_id", "url
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -27,7 +27,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from shared.conditions import Condition, fields_named, too_large
-from shared.events import EventType
 from shared.jsontext import api_time
 from shared.mistakes import mistakes
 from shared.targets import MASK, TargetHeaders, TargetUrl
@@ -52,7 +51,6 @@ Trigger = Literal[
     "shipping_anomaly_detected",
     "card_testing_detected",
 ]
-EVENT_TYPES = frozenset(get_args(EventType))
 
 ACTION_TYPES = frozenset(
     [
@@ -139,13 +137,6 @@ class NewRule(_Body):
     cooldown: StrictInt = Field(default=3600, ge=0, le=MONTH)
     hourly_limit: StrictInt = Field(default=1000, ge=1, le=MAX_PER_HOUR)
     mode: Mode = "live"
-
-    @field_validator("trigger")
-    @classmethod
-    def _happening(cls, trigger: str) -> str:
-        if trigger not in EVENT_TYPES:
-            raise PydanticCustomError("trigger", "{trigger} is not available yet", {"trigger": trigger})
-        return trigger
 
     @field_validator("conditions")
     @classmethod
