@@ -1,1 +1,1 @@
-"""How fast the scorer is: scenarios that are measured on a Postgres and a RabbitMQ of their own."""
+"""How fast scorer and dispatcher are: scenarios that are measured on a Postgres and a RabbitMQ of their own."""

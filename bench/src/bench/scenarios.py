@@ -7,11 +7,26 @@ from pathlib import Path
 import aio_pika
 import asyncpg
 
-from bench import burst, explain, growth, hub, lanes, report, scoring, webhooks
+from bench import (
+    burst,
+    delivery_latency,
+    dispatch,
+    due_memory,
+    explain,
+    fairness,
+    growth,
+    hub,
+    lanes,
+    report,
+    scoring,
+    webhooks,
+)
 from bench.report import Result
 from bench.stack import Site
 
-NAMES = ("scoring", "growth", "explain", "burst", "hub", "lanes")
+OF_THE_SCORER = ("scoring", "growth", "explain", "burst", "hub", "lanes")
+OF_THE_DISPATCHER = ("dispatch", "delivery_latency", "fairness", "due_memory")
+NAMES = OF_THE_SCORER + OF_THE_DISPATCHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,10 @@ class Sizes:
     burst: int
     hub: int
     lane_seconds: float
+    deliveries: int
+    latency_seconds: float
+    fairness_seconds: float
+    due: int
 
 
 def sizes(*, full: bool, scale: float) -> Sizes:
@@ -40,6 +59,10 @@ def sizes(*, full: bool, scale: float) -> Sizes:
         burst=200,
         hub=scaled(100_000 if full else 20_000),
         lane_seconds=(30 if full else 15) * max(scale, 0.2),
+        deliveries=scaled(20_000 if full else 4_000),
+        latency_seconds=(30 if full else 10) * max(scale, 0.2),
+        fairness_seconds=(20 if full else 5) * max(scale, 0.2),
+        due=scaled(1_000_000 if full else 100_000),
     )
 
 
@@ -54,7 +77,12 @@ async def machine(site: Site) -> dict[str, str]:
 
 
 async def measure(name: str, site: Site, sizes: Sizes, orders: Path | None) -> Result:
-    now = datetime.now(UTC)
+    if name in OF_THE_DISPATCHER:
+        return await _of_the_dispatcher(name, site, sizes)
+    return await _of_the_scorer(name, site, sizes, orders, datetime.now(UTC))
+
+
+async def _of_the_scorer(name: str, site: Site, sizes: Sizes, orders: Path | None, now: datetime) -> Result:
     match name:
         case "scoring":
             facts = (
@@ -75,5 +103,19 @@ async def measure(name: str, site: Site, sizes: Sizes, orders: Path | None) -> R
             return await hub.measure(site, count=sizes.hub, now=now)
         case "lanes":
             return await lanes.measure(site, seconds=sizes.lane_seconds, now=now)
+        case _:
+            raise ValueError(f"{name} is no scenario: there are {', '.join(NAMES)}")
+
+
+async def _of_the_dispatcher(name: str, site: Site, sizes: Sizes) -> Result:
+    match name:
+        case "dispatch":
+            return await dispatch.measure(site, count=sizes.deliveries, rounds=sizes.rounds)
+        case "delivery_latency":
+            return await delivery_latency.measure(site, seconds=sizes.latency_seconds)
+        case "fairness":
+            return await fairness.measure(site, seconds=sizes.fairness_seconds, rounds=min(sizes.rounds, 2))
+        case "due_memory":
+            return await due_memory.measure(site, count=sizes.due)
         case _:
             raise ValueError(f"{name} is no scenario: there are {', '.join(NAMES)}")

@@ -1,6 +1,6 @@
 """A Postgres and a RabbitMQ of the bench's own, tracks to run on, and the scorer as the real service.
 
-The scorer has one core for itself; the servers and this process share the others.
+The service that is measured has one core for itself; the servers and this process share the others.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from local_stack import passwords, ports
 from local_stack.errors import StackError
 from local_stack.folder import CHECKOUT, Folder
 from local_stack.postgres import DATABASE
-from local_stack.services import STOP_SIGNALS, Service, ServiceProcess
+from local_stack.services import SERVICES, STOP_SIGNALS, ServiceProcess
 from local_stack.stack import Stack
 from shared import db, migrations, topology
 from shared.broker import Broker, Outgoing
@@ -41,6 +41,8 @@ POSTGRES_SETTINGS = {
 STORES = 8
 PUBLISH_CHUNK = 500
 LOOK_SECONDS = 0.5
+MEASURED = ("scorer", "dispatcher")
+"""Services that scenarios start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +91,24 @@ def site(folder: Folder = FOLDER) -> Iterator[Site]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("TRUSTLENS_")}
     stack = Stack(folder, environ=environ, services=(), postgres_settings=POSTGRES_SETTINGS)
     try:
-        _scorer_process(folder).process.stop(STOP_SIGNALS)  # of a run that was killed
+        _stop_services(folder)  # of a run that was killed
         _forget_other_schemas(stack)
         stack.up(progress.step)
         keys = passwords.kept(folder).secret_key
         yield Site(stack, asyncio.run(_shops(stack.database_url, keys)), scorer_core, frozenset(others))
     finally:
-        _scorer_process(folder).process.stop(STOP_SIGNALS)
+        _stop_services(folder)
         stack.down(progress.step)
         os.sched_setaffinity(0, before)
 
 
+def _stop_services(folder: Folder) -> None:
+    for name in MEASURED:
+        service_process(folder, name).process.stop(STOP_SIGNALS)
+
+
 def _cores() -> tuple[int, set[int]]:
-    """(the scorer's, the others'); the same one where there is only one."""
+    """(the measured service's, the others'); the same one where there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[-1], set(allowed[:-1] or allowed)
 
@@ -226,8 +233,8 @@ class ScorerProcess:
 @asynccontextmanager
 async def scorer(track: Track) -> AsyncIterator[ScorerProcess]:
     """`python -m scorer` on this track, on its own core; ready."""
-    service = _scorer_process(track.site.stack.folder)
-    since = service.launch(_environment(track))
+    service = service_process(track.site.stack.folder, "scorer")
+    since = service.launch(environment(track))
     pid = service.process.pid()
     if pid is None:
         raise StackError(f"The scorer did not start:\n{service.process.last_lines(since)}")
@@ -239,12 +246,13 @@ async def scorer(track: Track) -> AsyncIterator[ScorerProcess]:
         await asyncio.to_thread(service.process.stop, STOP_SIGNALS)
 
 
-def _scorer_process(folder: Folder) -> ServiceProcess:
+def service_process(folder: Folder, name: str) -> ServiceProcess:
     folder.create()
-    return ServiceProcess(Service("scorer", "scorer"), folder, ports.remembered(folder, ["scorer"])["scorer"])
+    service = next(service for service in SERVICES if service.name == name)
+    return ServiceProcess(service, folder, ports.remembered(folder, [name])[name])
 
 
-def _environment(track: Track) -> dict[str, str]:
+def environment(track: Track) -> dict[str, str]:
     return {
         **track.site.stack.environ,
         "TRUSTLENS_DATABASE_URL": track.database_url,

@@ -1,0 +1,99 @@
+"""Endpoints that hang beside healthy ones: what the healthy ones notice of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench import dispatching, stack
+from bench.progress import counted
+from bench.report import Bound, Figure, Result
+from bench.stack import Site
+from cli.latency import percentile
+
+ENDPOINTS = 200
+HANGING = 40
+TIMEOUT = 2
+"""Seconds until a request to a hung endpoint is given up. Each endpoint gets an event a second: what hung ones get
+piles up, once they are called one at a time."""
+STRIDE = 7
+"""Endpoints take their turns in steps of so many: hung ones among healthy ones, as they would be."""
+FIRST_SECONDS = TIMEOUT + 1
+"""Not counted: connections are opened, and the first requests have not timed out."""
+RATIO = Bound("at most", 1.3)
+PERCENTS = (50, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How long healthy endpoints waited in one run."""
+
+    waits: Sequence[float]
+    """Seconds, published → received."""
+    missing: int
+    timed_out: float
+    """Attempts at the others."""
+
+
+async def measure(site: Site, *, seconds: float, rounds: int) -> Result:
+    without: list[Part] = []
+    beside: list[Part] = []
+    for number in range(1, rounds + 1):
+        healthy = f"{ENDPOINTS - HANGING} healthy endpoints"
+        without.append(await _part(site, seconds, f"{healthy} {number}/{rounds}", hung=False))
+        beside.append(await _part(site, seconds, f"{healthy} and {HANGING} that hang {number}/{rounds}", hung=True))
+    return _result(without, beside)
+
+
+async def _part(site: Site, seconds: float, text: str, *, hung: bool) -> Part:
+    async with stack.track(site) as track, dispatching.receiving(site) as receiver:
+        urls = receiver.urls(ENDPOINTS, hanging=HANGING)
+        subscribers = await dispatching.subscribers(track, urls, seconds=TIMEOUT)
+        async with dispatching.dispatcher(track) as dispatcher:
+            turns = schedule(FIRST_SECONDS + seconds, hung=hung)
+            events = dispatching.events([subscribers[turn] for turn in turns])
+            pace = len(turns) / (FIRST_SECONDS + seconds)
+            with counted(text, len(events)) as show:
+                sent = await dispatching.drip(track, dispatching.outgoing(events), a_second=pace, show=show)
+            first = round(FIRST_SECONDS * pace)
+            counts = {
+                subscribers[turn].delivery(event): sent[event.id]
+                for turn, event in list(zip(turns, events, strict=True))[first:]
+                if turn >= HANGING
+            }
+            waits = (await receiver.has(list(counts))).waits(counts)
+            told = await dispatcher.read()
+    failed = told.value("trustlens_delivery_attempts_total", led_to="failed")
+    return Part(waits, len(counts) - len(waits), failed)
+
+
+def schedule(seconds: float, *, hung: bool) -> list[int]:
+    """Whose turn it is, event by event: each endpoint has one a second, the hung ones none where they are left out."""
+    turns = (number * STRIDE % ENDPOINTS for number in range(round(seconds * ENDPOINTS)))
+    return [turn for turn in turns if hung or turn >= HANGING]
+
+
+def _result(without: Sequence[Part], beside: Sequence[Part]) -> Result:
+    alone, hung = ([wait for part in parts for wait in part.waits] for parts in (without, beside))
+    return Result(
+        "fairness",
+        [
+            *_latencies(alone, "alone"),
+            *_latencies(hung, f"beside {HANGING} that hang"),
+            Figure("p99 beside to alone", ratio(alone, hung), "times", RATIO),
+            Figure("requests that timed out", sum(part.timed_out for part in beside), "attempts"),
+            Figure("not received", sum(p.missing for p in (*without, *beside)), "deliveries", Bound("at most", 0)),
+        ],
+        series={"alone": alone, "beside": hung},
+    )
+
+
+def _latencies(waits: Sequence[float], when: str) -> list[Figure]:
+    return [
+        Figure(f"healthy p{percent} {when}", 1000 * (percentile(waits, percent) or float("nan")), "ms")
+        for percent in PERCENTS
+    ]
+
+
+def ratio(alone: Sequence[float], beside: Sequence[float]) -> float:
+    """Of the 99th percentiles; not a number where nothing came."""
+    before, after = percentile(alone, 99), percentile(beside, 99)
+    return after / before if before and after else float("nan")
