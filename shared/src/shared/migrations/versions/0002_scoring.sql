@@ -145,7 +145,7 @@ CREATE TABLE scorer.score_history (          -- one row for the first score, and
     trust_score smallint NOT NULL,
     segment text NOT NULL,
     points jsonb NOT NULL,                   -- by module
-    cause text NOT NULL,                     -- fact, command, rule, link, sweep, settings
+    cause text NOT NULL,                     -- why it was scored: scorer.changes.Asked
     PRIMARY KEY (store_id, email_hash, id)
 );
 
@@ -186,4 +186,4 @@ CREATE INDEX ON scorer.jobs (store_id, created_at);
 ALTER TABLE scorer.rescore_due
     DROP CONSTRAINT rescore_due_pkey,
     ADD id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    ADD reason text NOT NULL DEFAULT 'link'; -- link, sweep, settings, categories
+    ADD reason text NOT NULL DEFAULT 'link'; -- why: scorer.changes.Asked
