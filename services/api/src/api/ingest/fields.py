@@ -15,7 +15,7 @@ MAX_LOOSE = 500
 _AMOUNT = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,20})?")
 _MAX_ID = 2**63 - 1
 _YEARS = range(1990, 2200)
-"""Orders are imported from shops older than WooCommerce; beyond this a date is a mistake."""
+"""Beyond them no date is meant. The scorer notes what is before 2000, or ahead, and keeps it."""
 
 
 def _text(value: str) -> str:
