@@ -22,17 +22,17 @@ def api_time(at: datetime) -> str:
 def dumps(value: object) -> str:
     """Compact JSON like json.dumps, with each Decimal written digit by digit as a number."""
     match value:
+        case str():
+            return _encoded(value)
         case Decimal():
             return format(value, "f")
         case Mapping():
-            return "{" + ",".join(f"{_scalar(str(key))}:{dumps(item)}" for key, item in value.items()) + "}"
-        case str():
-            return _scalar(value)
+            return "{" + ",".join([f"{_encoded(str(key))}:{dumps(item)}" for key, item in value.items()]) + "}"
         case Sequence():
-            return "[" + ",".join(dumps(item) for item in value) + "]"
+            return "[" + ",".join([dumps(item) for item in value]) + "]"
         case _:
-            return _scalar(value)
+            return _encoded(value)
 
 
-def _scalar(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+_encoded = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+"""For all but amounts and what holds them. json.dumps makes an encoder for each value: half of a body's time."""
