@@ -147,9 +147,10 @@ async def test_killed_twenty_times_and_with_both_servers_restarted_they_make_eve
     collecting = asyncio.create_task(told.collect())
     with two_dispatchers(own_stack, secret_keys) as dispatchers:
         for _ in range(KILLS):
-            before = told.arrived.total()
+            before = len(told.arrived)
             await told.tell(EVENTS_PER_KILL)
-            await eventually(lambda before=before: _more_than(told, before))  # type: ignore[misc]
+            # Under load, but not at once: killed over and over with one message in hand, it would count as poison.
+            await eventually(lambda before=before: _half_more_than(told, before))  # type: ignore[misc]
             dispatchers.kill_the_older()
             dispatchers.start()
         await told.tell(EVENTS_PER_KILL)
@@ -162,8 +163,8 @@ async def test_killed_twenty_times_and_with_both_servers_restarted_they_make_eve
     assert len(told.arrived) == (KILLS + 3) * EVENTS_PER_KILL * 2
 
 
-async def _more_than(told: Told, before: int) -> bool:
-    return told.arrived.total() > before + 5
+async def _half_more_than(told: Told, before: int) -> bool:
+    return len(told.arrived) >= before + EVENTS_PER_KILL
 
 
 def _restart_postgres(stack: Stack) -> None:
