@@ -421,3 +421,19 @@ async def test_what_waits_what_is_parked_and_what_is_not_sent_are_metrics(
     one.due._next_gauges = 0.0
     await one.look()
     assert OLDEST_DUE._value.get() == pytest.approx(600, abs=2), "let out in a ramp, and then we did not look"
+
+
+async def test_a_delivery_whose_body_is_gone_stops_nobody_and_holds_no_place(
+    one: Dispatcher, shop: Shop, world: World, events: Iterator[Event]
+) -> None:
+    endpoint_id = await shop.endpoint(delivery="retry")
+    world.answer = lambda _: FAILED
+    await one.told(next(events), next(events))
+    await shop.pool.execute(
+        "DELETE FROM dispatcher.bodies WHERE source_id = (SELECT source_id FROM dispatcher.deliveries LIMIT 1)"
+    )
+    world.answer = lambda _: OK
+    world.clock.forward(seconds=70)
+    assert await one.look() == 1
+    assert await statuses(shop) == {("delivered", None): 1, ("retrying", None): 1}
+    assert one.traffic.free(endpoint_id) == 32

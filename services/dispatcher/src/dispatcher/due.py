@@ -95,8 +95,9 @@ class Due:
                 loaded = await self._jobs(connection, placed, probes, lease, lease_ends) if placed else []
             jobs = loaded
         finally:
-            if not jobs:
-                for delivery in placed:
+            started = {job.delivery.id for job in jobs}
+            for delivery in placed:
+                if delivery.id not in started:
                     self._traffic.give_back(delivery.target_id)
         self._note_more(rooms, placed)
         self._traffic.start(jobs)
@@ -185,6 +186,9 @@ class Due:
         self, connection: Connection, deliveries: list[Delivery], probes: set[UUID], lease: UUID, lease_ends: float
     ) -> list[Job]:
         bodies = await store.bodies(connection, deliveries)
+        for d in deliveries:
+            if (d.source_id, d.shape) not in bodies:  # erased this moment; if not, it is found again, and told again
+                log.error("delivery.no_body", delivery=str(d.id))
         targets = await self._directory.targets(connection, {(d.store_id, d.target_id) for d in deliveries})
         return [
             Job(
@@ -196,6 +200,7 @@ class Due:
                 probe=d.id in probes,
             )
             for d in deliveries
+            if (d.source_id, d.shape) in bodies
         ]
 
     def _note_more(self, rooms: dict[UUID, int], placed: list[Delivery]) -> None:
