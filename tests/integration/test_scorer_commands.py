@@ -157,6 +157,8 @@ async def test_erasure_unlinks_and_tells_the_others(shop: Shop) -> None:
     assert [(await shop.customer(who))["linked_accounts_count"] for who in (JANE, JOHN)] == [0, 0]
     (erased,) = [event for event in await shop.events() if event.type == "customer_erased"]
     assert (erased.customer.email, erased.data.reason) == (None, "asked for it")
+    (entry,) = [entry["data"] for entry in await shop.timeline() if entry["type"] == "customer_erased"]
+    assert entry == {"reason": "asked for it", "actor": "test"}
 
 
 async def test_old_facts_bring_nothing_back_and_a_new_order_brings_the_address(shop: Shop) -> None:

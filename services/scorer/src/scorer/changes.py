@@ -258,6 +258,7 @@ _OF_EVENTS = frozenset(
         "customer_unblocked",
         "customer_allowlisted",
         "customer_allowlist_removed",
+        "customer_erased",
         "score_updated",
         "segment_changed",
     }
