@@ -182,6 +182,25 @@ async def test_orders_follow_the_catalogue_also_when_it_comes_later(shop: Shop) 
     assert await shop.pool.fetchval("SELECT array_agg(DISTINCT categories) FROM scorer.orders") == [["hats"]]
 
 
+async def test_a_product_taken_out_of_all_categories_takes_its_orders_along(shop: Shop) -> None:
+    await shop.process(product(7, "shoes", at=50), *(order(n, products=[7], refunds=["100.00"]) for n in (1, 2, 3)))
+    await shop.settle()
+    assert await shop.points("categories") == -15
+    news = product(7, at=40)
+    await shop.process(news)
+    await shop.settle()
+    assert (await shop.outcome(news), await shop.points("categories")) == (("applied", None), 0)
+
+
+async def test_a_product_told_again_in_the_same_categories_starts_no_job(shop: Shop) -> None:
+    await shop.process(product(7, "shoes", at=50))
+    await shop.settle()
+    again = product(7, "shoes", at=40)
+    await shop.process(again)
+    assert await shop.outcome(again) == ("unchanged", None)
+    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.jobs WHERE state = 'queued'") == 0
+
+
 async def test_an_order_that_is_being_settled_is_brought_to_the_catalogue_after_that(shop: Shop, until: Until) -> None:
     async def first_is_done() -> bool:
         first = "SELECT categories = '{shoes}' FROM scorer.orders WHERE order_id = 1"

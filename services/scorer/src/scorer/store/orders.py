@@ -404,16 +404,14 @@ async def save_products(connection: Connection, entries: Sequence[CatalogueEntry
         "  k.modified_at, k.digest"
         " FROM unnest($1::uuid[], $2::bigint[], $3::jsonb[], $4::timestamptz[], $5::bytea[])"
         "  AS k (store_id, product_id, categories, modified_at, digest)),"
-        " before AS (SELECT p.store_id, p.product_id, p.categories FROM scorer.products p"
-        "  JOIN given g ON g.store_id = p.store_id AND g.product_id = p.product_id ORDER BY 1, 2 FOR UPDATE OF p),"
-        " after AS (INSERT INTO scorer.products AS p (store_id, product_id, categories, modified_at, digest)"
+        " saved AS (INSERT INTO scorer.products AS p (store_id, product_id, categories, modified_at, digest)"
         "  SELECT * FROM given ORDER BY store_id, product_id"
         "  ON CONFLICT (store_id, product_id) DO UPDATE SET categories = EXCLUDED.categories,"
         "   modified_at = EXCLUDED.modified_at, digest = EXCLUDED.digest"
         "  WHERE (p.modified_at, p.digest) < (EXCLUDED.modified_at, EXCLUDED.digest)"
-        "  RETURNING p.store_id, p.product_id, p.categories)"
-        " SELECT a.store_id, a.product_id FROM after a LEFT JOIN before b USING (store_id, product_id)"
-        " WHERE a.categories IS DISTINCT FROM coalesce(b.categories, '{}')",
+        # Not from a query beside this one: run after the change, it would not find the rows that it locks.
+        "  RETURNING p.store_id, p.product_id, old.categories AS was, new.categories AS now_is)"
+        " SELECT store_id, product_id FROM saved WHERE now_is <> coalesce(was, '{}')",
         *columns(rows, 5),
     )
     return {(row["store_id"], row["product_id"]) for row in found}
