@@ -71,6 +71,20 @@ async def test_after_a_change_and_back_the_last_body_is_the_last_state(
     assert len(world.requests) == 5
 
 
+async def test_a_repeat_that_a_late_event_belies_is_sent_after_all(one: Dispatcher, shop: Shop, world: World) -> None:
+    await shop.endpoint()
+    now = datetime.now(UTC)
+    first, late, last = (event(shop.id, at=now, sequence=n, score=score) for n, score in ((1, 34), (2, 40), (3, 34)))
+    await one.told(first, last)
+    assert await log(shop) == [(1, "delivered", None), (3, "suppressed", "duplicate")]
+    await one.told(late)
+    await one.look()
+    assert await log(shop) == [(n, "delivered", None) for n in (1, 2, 3)]
+    await one.told(first, late, last)
+    await one.look()
+    assert len(world.requests) == 3
+
+
 async def test_an_event_that_comes_again_is_not_its_own_duplicate(one: Dispatcher, shop: Shop, world: World) -> None:
     await shop.endpoint()
     first, second = event(shop.id, sequence=1), event(shop.id, sequence=2, score=50)

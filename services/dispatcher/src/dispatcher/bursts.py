@@ -5,7 +5,7 @@ out. So whatever the sequence of events, the last body a receiver got is the cus
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -30,25 +30,31 @@ class Decided:
     """Delivery ids that are not sent."""
     last: Mapping[Key, Sent]
     """Rows to save."""
+    belied: Mapping[UUID, Sent] = field(default_factory=dict)
+    """By the id of one that came late with another body: what may have been left out as a repeat and is none now."""
 
 
 def decide(last: Mapping[Key, Sent], given: Sequence[tuple[Key, Sent]], *, window: timedelta) -> Decided:
     """Which of these repeat the one before them, in the order of `sequence`.
 
-    One that is older than the last one recorded came late: it is sent, and leaves the last one as it is. A delivery
-    is never its own duplicate, however often its event comes.
+    One that is older than the last one recorded came late: it is sent, and leaves the last one as it is. But if the
+    last one was left out because it repeated one from before the late one, it is to be sent after all. A delivery is
+    never its own duplicate, however often its event comes.
     """
     current = dict(last)
     changed: dict[Key, Sent] = {}
     duplicates: set[UUID] = set()
+    belied: dict[UUID, Sent] = {}
     for key, sent in sorted(given, key=lambda pair: pair[1].sequence):
         before = current.get(key)
         if before and (before.delivery_id == sent.delivery_id or sent.sequence <= before.sequence):
+            if sent.digest != before.digest:
+                belied[sent.delivery_id] = before
             continue
         if before and _repeats(before, sent, window):
             duplicates.add(sent.delivery_id)
         current[key] = changed[key] = sent
-    return Decided(frozenset(duplicates), changed)
+    return Decided(frozenset(duplicates), changed, belied)
 
 
 def _repeats(before: Sent, sent: Sent, window: timedelta) -> bool:

@@ -14,7 +14,7 @@ from dispatcher.breaker import HEALTHY, Breaker
 from dispatcher.bursts import Key as BurstKey
 from dispatcher.bursts import Sent
 from dispatcher.classify import Answer
-from dispatcher.deliveries import DOWN, Delivery, Step
+from dispatcher.deliveries import DOWN, DUPLICATE, Delivery, Step
 from dispatcher.destinations.means import Credentials, Smtp
 from dispatcher.destinations.webhook import Site
 from dispatcher.endpoints import PACE, SLACK_HOST, Endpoint, NewEndpoint, Target, parse_filter
@@ -729,6 +729,19 @@ async def save_bursts(connection: Connection, last: Mapping[BurstKey, Sent]) -> 
         " $6::timestamptz[]) AS k (endpoint_id, email_hash, delivery_id, digest, sequence, recorded_at)"
         " WHERE b.endpoint_id = k.endpoint_id AND b.email_hash = k.email_hash",
         *columns(rows, 6),
+    )
+
+
+async def send_after_all(connection: Connection, last: Sequence[Sent], *, now: datetime) -> None:
+    """Of these, those that were left out as repeats."""
+    await connection.execute(
+        "UPDATE dispatcher.deliveries d SET status = 'pending', reason = NULL, due_at = $3, finished_at = NULL"
+        " FROM unnest($1::timestamptz[], $2::uuid[]) AS l (recorded_at, id)"
+        " WHERE d.recorded_at = l.recorded_at AND d.id = l.id AND d.status = 'suppressed' AND d.reason = $4",
+        [sent.recorded_at for sent in last],
+        [sent.delivery_id for sent in last],
+        now,
+        DUPLICATE.reason,
     )
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from dispatcher import bursts, fanout, store
 from dispatcher.attempt import Job
 from dispatcher.breaker import HEALTHY
+from dispatcher.bursts import Sent
 from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import DUPLICATE
 from dispatcher.directory import Directory
@@ -97,7 +98,7 @@ class Worker:
         """
         if not fanned.deliveries:
             return set()
-        await self._leave_out_repeats(connection, fanned)
+        belied = await self._leave_out_repeats(connection, fanned)
         frozen = await store.insert_bodies(connection, _bodies(fanned))
         for new in fanned.deliveries.values():
             delivery = new.delivery
@@ -105,7 +106,7 @@ class Worker:
             if fresh and self._traffic.take(delivery.target_id):
                 placed.append(new)
         await self._look_up_outages(connection, {new.delivery.target_id for new in placed})
-        return await store.insert_deliveries(
+        inserted = await store.insert_deliveries(
             connection,
             [(new.delivery, new.step) for new in fanned.deliveries.values()],
             lease=lease,
@@ -113,6 +114,9 @@ class Worker:
             lease_for=self._lease,
             now=self._clock(),
         )
+        if after_all := [last for late, last in belied.items() if late in inserted]:
+            await store.send_after_all(connection, after_all, now=self._clock())
+        return inserted
 
     async def _look_up_outages(self, connection: Connection, targets: Collection[UUID]) -> None:
         """What other dispatchers learned: an endpoint that asked one of us to wait is not called by any."""
@@ -120,15 +124,16 @@ class Worker:
             outages = await store.breakers(connection, targets)
             self._recorder.see({target: outages.get(target, HEALTHY) for target in targets})
 
-    async def _leave_out_repeats(self, connection: Connection, fanned: Fanout) -> None:
-        """Settings webhooks that would only say again what the last one said, within seconds."""
+    async def _leave_out_repeats(self, connection: Connection, fanned: Fanout) -> Mapping[UUID, Sent]:
+        """Settings webhooks that would only say again what the last one said, within seconds. As bursts: `belied`."""
         candidates = fanned.bursts()
         if not candidates or not self._burst_window:
-            return
+            return {}
         last = await store.lock_bursts(connection, {key for key, _ in candidates.values()})
         decided = bursts.decide(last, list(candidates.values()), window=self._burst_window)
         await store.save_bursts(connection, decided.last)
         fanned.suppress(decided.duplicates, DUPLICATE)
+        return decided.belied
 
     async def _fan_out_events(self, connection: Connection, batch: Sequence[Event]) -> Fanout:
         await self._directory.refresh(connection, {event.store_id for event in batch})
