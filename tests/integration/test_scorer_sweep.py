@@ -52,6 +52,7 @@ async def test_declines_of_a_clock_that_is_ahead_count_when_their_time_comes(sho
         await shop.settle()
     assert shop.clock.at == NOW + timedelta(minutes=52)
     assert await shop.points("card_testing") == -15
+    assert (await shop.told()).count("card_testing_detected") == 1
 
 
 async def test_a_sweep_that_moves_nothing_tells_nothing(shop: Shop) -> None:

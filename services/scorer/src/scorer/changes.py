@@ -145,12 +145,10 @@ def _happened(change: Rescored) -> Iterable[_Told]:
 
 
 def _detected(change: Rescored) -> Iterable[_Told]:
-    """What the facts amount to. A link shows on both sides, whoever brought the fact."""
+    """What the facts amount to. A link shows on both sides, and card testing when it is believed, whatever asked."""
     if change.newly_linked:
         yield "linked_accounts_detected", None, None, EventData()
-    if change.asked != "fact":
-        return
-    if change.after.shipping_points < change.before.shipping_points:
+    if change.asked == "fact" and change.after.shipping_points < change.before.shipping_points:
         yield "shipping_anomaly_detected", None, None, EventData()
     sign, _ = checkouts.testing_detected(change.features, change.before.card_testing_at)
     if sign:
