@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from shared.secrets import Vault
-from support.facts import JANE, JOHN, ago, dispute, mark, order
+from support.facts import JANE, JOHN, ago, dispute, mark, order, product
 from support.scoring_shop import Shop, open_shop
 
 ADDRESS = mark("shipping_address", 1)
@@ -60,6 +60,30 @@ async def test_the_neighbours_of_history_are_quiet_too(shop: Shop) -> None:
     row = await shop.customer()
     assert (row["linked_accounts_count"], await shop.points("linked_accounts")) == (1, -15)
     assert await shop.told(None) == before
+
+
+async def _buys_shoes(shop: Shop) -> None:
+    """Ten orders, two with a refund: both of the three that have product 7."""
+    await shop.process(*(order(n, products=[7], refunds=["100.00"] if n < 3 else []) for n in (1, 2, 3)))
+    await shop.process(*(order(n) for n in range(4, 11)))
+
+
+async def test_what_the_catalogue_of_history_moves_is_quiet_too(shop: Shop) -> None:
+    await _buys_shoes(shop)
+    score, told = (await shop.customer())["trust_score"], await shop.told()
+    await shop.history(product(7, "shoes"))
+    await shop.settle()
+    assert ((await shop.customer())["trust_score"], await shop.told()) == (score - 15, told)
+
+
+async def test_a_live_change_of_the_catalogue_beside_history_s_is_heard(shop: Shop) -> None:
+    await _buys_shoes(shop)
+    told = len(await shop.told())
+    await shop.history(product(8, "hats"))
+    await shop.process(product(7, "shoes"))
+    await shop.settle()
+    assert (await shop.told())[told:] == ["score_updated", "segment_changed"]
+    assert await shop.pool.fetchval("SELECT array_agg(kind) FROM scorer.jobs") == ["categories"]
 
 
 async def test_an_order_that_history_moves_leaves_its_former_owner_quietly(shop: Shop) -> None:

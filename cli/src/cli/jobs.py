@@ -18,7 +18,7 @@ from cli.explanation import plain
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 5.0
-_COUNTED = {"recompute": "customers", "categories": "orders", "replay": "deliveries"}
+_COUNTED = {"recompute": "customers", "categories": "orders", "history_categories": "orders", "replay": "deliveries"}
 """What the number of each kind of job counts."""
 
 app = typer.Typer(help="Long work that the services do in the background.", no_args_is_help=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -11,7 +12,7 @@ from scorer.customer import Key
 from scorer.store import orders, rescoring
 from scorer.worker import Scorer
 from shared.db import is_transient
-from shared.jobs import Job, Jobs
+from shared.jobs import Job, Jobs, Page
 from shared.outbox import Transaction
 from shared.pause import pause
 
@@ -70,7 +71,11 @@ async def do_jobs(scorer: Scorer, stop: asyncio.Event) -> None:
     async def recompute(transaction: Transaction, job: Job) -> Job | None:
         return await _recompute_page(scorer, transaction, job)
 
-    pages = {"recompute": recompute, "categories": _categories_page}
+    pages: dict[str, Page] = {
+        "recompute": recompute,
+        "categories": partial(_categories_page, reason="categories"),
+        "history_categories": partial(_categories_page, reason="history"),
+    }
     await Jobs(scorer.pool, scorer.outbox, "scorer", pages).run_queued(stop)
 
 
@@ -85,9 +90,9 @@ async def _recompute_page(scorer: Scorer, transaction: Transaction, job: Job) ->
     return job.further(seen=len(keys), position=keys[-1][1])
 
 
-async def _categories_page(transaction: Transaction, job: Job) -> Job | None:
+async def _categories_page(transaction: Transaction, job: Job, *, reason: Asked) -> Job | None:
     """The next orders, brought to the catalogue of now; their customers are marked."""
     seen, last = await orders.recategorise(
-        transaction.connection, job.store_id, int(job.position or 0), CATEGORIES_PAGE
+        transaction.connection, job.store_id, int(job.position or 0), CATEGORIES_PAGE, reason
     )
     return None if last is None else job.further(seen=seen, position=str(last))

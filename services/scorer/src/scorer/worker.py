@@ -143,7 +143,7 @@ class Scorer:
                 await self.hold_rules(connection, {message.store_id for message in batch})
                 with pure():
                     found = batches.sort(batch, self._hash)
-                outcomes = await self._learn(connection, found)
+                outcomes = await self._learn(connection, found, live=live)
                 outcomes += await self._orders_and_checkouts(transaction, found, live=live)
                 await published.save_outcomes(connection, outcomes, self.now())
                 await published.save_automations(connection, found.automations)
@@ -191,7 +191,7 @@ class Scorer:
 
     # Products ---------------------------------------------------------------------------------------------------------
 
-    async def _learn(self, connection: Connection, found: Batch) -> list[Outcome]:
+    async def _learn(self, connection: Connection, found: Batch, *, live: bool) -> list[Outcome]:
         """The catalogue: which product is in which categories. Orders that have it follow in a job.
 
         Orders read the catalogue when they are saved; so they hold it still, and whoever changes it waits for them.
@@ -206,7 +206,7 @@ class Scorer:
         await orders.save_categories(connection, names)
         changed = await orders.save_products(connection, entries)
         for store_id in sorted({store_id for store_id, _ in changed}):
-            await jobs.queue(connection, store_id, "categories")
+            await jobs.queue_categories(connection, store_id, live=live)
         return [
             (fact.id, "applied" if (fact.store_id, fact.data.id) in changed else "unchanged", None)
             for fact in found.products

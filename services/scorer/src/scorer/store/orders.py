@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from scorer.batch import DisputeKey, OrderKey
+from scorer.changes import Asked
 from scorer.disputes import Case
 from scorer.facts import DISPUTE_LOST, Folded, Incoming, OrderState, Settled, Version, says_dispute
 from shared.db import Connection, columns
@@ -426,8 +427,10 @@ async def save_categories(connection: Connection, names: Mapping[tuple[UUID, str
     )
 
 
-async def recategorise(connection: Connection, store_id: UUID, after: int, limit: int) -> tuple[int, int | None]:
-    """Bring a page of orders (ids above `after`) to the catalogue of now, and mark their customers.
+async def recategorise(
+    connection: Connection, store_id: UUID, after: int, limit: int, reason: Asked
+) -> tuple[int, int | None]:
+    """Bring a page of orders (ids above `after`) to the catalogue of now, and mark their customers with `reason`.
 
     Returns how many orders were looked at, and the last id (None: there are no more). An order that somebody has
     locked ends the page before it: whoever settles it anew leaves its categories as they were.
@@ -448,11 +451,12 @@ async def recategorise(connection: Connection, store_id: UUID, after: int, limit
         " changed AS (UPDATE scorer.orders o SET categories = s.categories FROM stale s"
         "  WHERE o.store_id = $1 AND o.order_id = s.order_id RETURNING o.email_hash),"
         " marked AS (INSERT INTO scorer.rescore_due (store_id, email_hash, since, reason)"
-        "  SELECT DISTINCT $1::uuid, email_hash, now(), 'categories' FROM changed WHERE email_hash IS NOT NULL)"
+        "  SELECT DISTINCT $1::uuid, email_hash, now(), $4 FROM changed WHERE email_hash IS NOT NULL)"
         " SELECT count(*) FILTER (WHERE first IS NULL OR order_id < first) AS seen,"
         "  least(max(order_id), max(first) - 1) AS last FROM page CROSS JOIN locked",
         store_id,
         after,
         limit,
+        reason,
     )
     return row["seen"], row["last"]
