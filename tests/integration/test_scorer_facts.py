@@ -133,7 +133,7 @@ async def test_more_refunded_than_paid_counts_up_to_the_total_with_a_note(shop: 
     row = await shop.customer()
     assert (row["total_refunds"], row["total_refund_value"]) == (2, Decimal("100.00"))
     (note,) = [entry["data"]["text"] for entry in await shop.timeline() if entry["type"] == "note_added"]
-    assert note.startswith("Refunds of order 1 exceed its total by 49.99 EUR.")
+    assert note.startswith("Refunds of order 1 exceed its total by 50.00 EUR.")
 
 
 @pytest.mark.parametrize("at", [-30.0, 20_000.0])

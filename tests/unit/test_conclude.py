@@ -72,7 +72,7 @@ def test_more_paid_back_than_the_total_is_noted_once_and_again_when_it_grows() -
     state = stored(PLACED, refund(7, "100.00"))
     more = concluded(state, refund(7, "20.00", number=2))
     assert [h.note for h in more.happenings if h.note] == [
-        "Refunds of order 7 exceed its total by 19.99 EUR. Its total is what counts as paid back."
+        "Refunds of order 7 exceed its total by 20.00 EUR. Its total is what counts as paid back."
     ]
     assert more.settled.value == Decimal("100.00")
     again = concluded(more.folded.after, incoming(order(7, modified=1, status="refunded"), JANE))

@@ -168,7 +168,7 @@ def test_another_currency_is_noted() -> None:
 
 def test_more_refunded_than_paid_counts_up_to_the_total() -> None:
     state = after(version(total="100.00", refunds=["100.00", "20.00"]))
-    assert settled(state, []) == Settled(count=2, full=1, value=Decimal("100.00"), excess=Decimal("19.99"))
+    assert settled(state, []) == Settled(count=2, full=1, value=Decimal("100.00"), excess=Decimal("20.00"))
 
 
 @pytest.mark.parametrize("reason", ["Dispute lost.", "dispute lost", " DISPUTE LOST. "])

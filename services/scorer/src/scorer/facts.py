@@ -352,7 +352,7 @@ def settled(state: OrderState, lost_amounts: Sequence[Decimal]) -> Settled:
         count=len(returns),
         full=sum(abs(refund.amount - total) <= SAME_AMOUNT for refund in returns),
         value=min(value, total),
-        excess=max(value - total - SAME_AMOUNT, Decimal(0)),
+        excess=value - total if value - total > SAME_AMOUNT else Decimal(0),
     )
 
 
