@@ -142,12 +142,19 @@ def test_what_weighs_nothing_is_left_out_but_notes_stay() -> None:
 
 def test_a_floor_cuts_the_signal_that_passes_it_and_says_so() -> None:
     all_of_them = [Signal("chargebacks", points, "Reason.") for points in (-40, -40, -5)]
-    assert list(capped(all_of_them, -60, "disputes")) == [
+    assert list(capped(all_of_them, -60, "disputes", 1)) == [
         all_of_them[0],
         Signal("chargebacks", -20, "Reason. All disputes together cost at most 60 points."),
     ]
-    assert told(capped(all_of_them, -80, "disputes")) == [("chargebacks", -40)] * 2
-    assert list(capped(all_of_them, -85, "disputes")) == all_of_them
+    assert told(capped(all_of_them, -80, "disputes", 1)) == [("chargebacks", -40)] * 2
+    assert list(capped(all_of_them, -85, "disputes", 1)) == all_of_them
+
+
+@pytest.mark.parametrize(("weight", "points"), [(2, 120), (0.5, 30)])
+def test_a_floor_is_told_with_the_weight_of_its_module(weight: float, points: int) -> None:
+    disputed = Features(disputes=(dispute("lost"), dispute("open"), dispute("open")))
+    last = scored(disputed, modules(chargebacks={"weight": weight})).signals[-1]
+    assert last.reason == f"2 chargebacks are open. All disputes together cost at most {points} points."
 
 
 def test_the_history_keeps_the_points_by_module() -> None:

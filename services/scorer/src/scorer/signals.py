@@ -23,14 +23,17 @@ def weighted(points: int, weight: float) -> int:
     return points if weight == 1 else int(round(points * weight, 9))
 
 
-def capped(signals: Iterable[Signal], lowest: int, kind: str) -> Iterable[Signal]:
-    """Signals without praise until they add up to `lowest`: the one that passes it is cut, the rest is left out."""
+def capped(signals: Iterable[Signal], lowest: int, kind: str, weight: float) -> Iterable[Signal]:
+    """Signals without praise until they add up to `lowest`: the one that passes it is cut, the rest is left out.
+
+    What is said of the limit is said with the `weight` that is still to come.
+    """
     left = lowest
     for signal in signals:
         if left == 0:
             return
         if signal.points < left:
-            told = f"{signal.reason} All {kind} together cost at most {-lowest} points."
+            told = f"{signal.reason} All {kind} together cost at most {-weighted(lowest, weight)} points."
             yield replace(signal, points=left, reason=told)
             return
         yield signal

@@ -40,7 +40,9 @@ class Settings(ModuleSettings):
 def signals(features: Features, settings: Settings) -> Iterable[Signal]:
     """The worst first."""
     found = [signal for category in features.categories for signal in _category(category, settings)]
-    return capped(sorted(found, key=lambda signal: (signal.points, signal.reason)), LOWEST, "categories")
+    return capped(
+        sorted(found, key=lambda signal: (signal.points, signal.reason)), LOWEST, "categories", settings.weight
+    )
 
 
 def _category(category: CategoryOrders, settings: Settings) -> Iterable[Signal]:

@@ -33,9 +33,9 @@ class DisputeCounts:
 
 def signals(features: Features, settings: Settings, *, inquiries: bool = True) -> Iterable[Signal]:
     """One for each status that costs points. Without inquiries: what counts even under the gate."""
-    del settings  # it has no thresholds
     statuses = (status for status in POINTS if inquiries or status != "warning")
-    return capped((signal for status in statuses for signal in _of(status, features)), LOWEST, "disputes")
+    found = (signal for status in statuses for signal in _of(status, features))
+    return capped(found, LOWEST, "disputes", settings.weight)
 
 
 def counts(features: Features) -> DisputeCounts:
