@@ -210,6 +210,13 @@ def test_the_timeline_tells_what_happened_and_a_score_only_when_it_moved() -> No
         assert [entry.type for entry in timeline(one, made, now=NOW)] == kinds
 
 
+def test_what_happened_in_the_same_second_stays_in_its_order_when_read_by_id() -> None:
+    notes = [str(number) for number in range(20)]
+    happened = tuple(Happening("note_added", NOW, FACT, EventData(), note=note) for note in notes)
+    entries = timeline(change(happenings=happened), (), now=NOW)
+    assert [entry.data["text"] for entry in sorted(entries, key=lambda entry: entry.id)] == notes
+
+
 def test_the_timeline_has_no_address_and_says_who_did_it() -> None:
     blocked = Happening("checkout_blocked", NOW, FACT, EventData(email="a@example.com"))
     done = replace(change(asked="command", happenings=(blocked,)), tagged="watch", noted="called", actor="key:abc")

@@ -235,8 +235,8 @@ class Entry:
 def timeline(change: Rescored, told: Sequence[Event], *, now: datetime) -> tuple[Entry, ...]:
     """What a support agent reads: what happened, what it amounted to, and what was done by whom."""
     happened = [
-        Entry(uuid7(), _TIMELINE_NAMES.get(it.type, it.type), it.occurred_at, _told_data(it.data, note=it.note))
-        for it in change.happenings
+        Entry(id_, _TIMELINE_NAMES.get(it.type, it.type), it.occurred_at, _told_data(it.data, note=it.note))
+        for id_, it in zip(_rising_ids(len(change.happenings)), change.happenings, strict=True)
     ]
     done = [
         Entry(event.id, event.type, event.occurred_at, _told_data(event.data, actor=change.actor))
@@ -244,6 +244,11 @@ def timeline(change: Rescored, told: Sequence[Event], *, now: datetime) -> tuple
         if event.type in _OF_EVENTS and (event.type != "score_updated" or change.moved)
     ]
     return (*happened, *done, *_by_hand(change, now))
+
+
+def _rising_ids(number: int) -> list[UUID]:
+    """What happened in the same second, as an order that is placed completed, is read in the order of its ids."""
+    return sorted(uuid7() for _ in range(number))
 
 
 _TIMELINE_NAMES = {"chargeback_closed": "chargeback_updated"}
