@@ -131,6 +131,7 @@ def test_words_of_the_store_neither_drive_the_terminal_nor_are_read_as_markup(ho
         ((7,), "order 7"),
         ((7, 8), "orders 7, 8"),
         ((1, 2, 3, 4, 5, 6), "orders 1, 2, 3, 4, 5 and 1 more"),
+        (tuple(range(1, 21)), "orders 1, 2, 3, 4, 5 and at least 15 more"),
         (("dp_1", "dp_2"), "disputes dp_1, dp_2"),
         ((HASH,), "customer 3f3f3f3f3f3f"),
         ((7, HASH), "order 7; customer 3f3f3f3f3f3f"),

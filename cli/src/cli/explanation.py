@@ -13,6 +13,8 @@ from cli.answers import Customer, Scored, Signal
 BASE = 50
 LOWEST, HIGHEST = 0, 100
 SHOWN_EVIDENCE = 5
+MOST_EVIDENCE = 20
+"""As many ids as the scorer keeps with a signal: there may be more."""
 SHOWN_CHANGES = 5
 HASH_LENGTH, SHOWN_HASH = 64, 12
 _BARS = "▁▂▃▄▅▆▇█"
@@ -107,7 +109,8 @@ def _is_hash(text: str) -> bool:
 
 def _listed(kind: str, ids: Sequence[str]) -> str:
     more = len(ids) - SHOWN_EVIDENCE
-    shown = ", ".join(ids[:SHOWN_EVIDENCE]) + (f" and {more} more" if more > 0 else "")
+    at_least = "at least " if len(ids) >= MOST_EVIDENCE else ""
+    shown = ", ".join(ids[:SHOWN_EVIDENCE]) + (f" and {at_least}{more} more" if more > 0 else "")
     return f"{kind if len(ids) == 1 else kind + 's'} {shown}"
 
 
