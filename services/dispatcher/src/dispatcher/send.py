@@ -17,9 +17,11 @@ from typing import Any
 import aiohttp
 from aiohttp import abc
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from dispatcher.classify import Answer, Phase
@@ -171,7 +173,6 @@ def open_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept": "*/*", "Accept-Encoding": "identity"},
         response_class=_Response,
-        trace_configs=[_tracing()],
     )
 
 
@@ -189,6 +190,18 @@ class _Connector(aiohttp.TCPConnector):
         self.allowed_protocol_schema_set = frozenset({"http", "https"} if reach.allow_http else {"https"})
         wire: Callable[[], ResponseHandler] = partial(_Wire, self._loop)
         self._factory = partial(wire)  # aiohttp has no public place for it
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's signature
+    ) -> Connection:
+        """Notes that there is a connection, and whether it had been used. Tracing tells the same, and costs more."""
+        connection = await super().connect(req, traces, timeout)
+        trail = _trail.get()
+        trail.phase, trail.reused = "write", isinstance(connection.protocol, _Wire) and connection.protocol.used
+        return connection
 
 
 class _TlsContext(ssl.SSLContext):
@@ -313,6 +326,8 @@ class _Wire(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self.trail = _Trail()
+        self.used = False
+        """Whether a request has gone out on it."""
         self._body: StreamReader | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -361,7 +376,7 @@ class _Response(aiohttp.ClientResponse):
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         trail, wire = _trail.get(), connection.protocol
-        wire.trail, trail.transport = trail, wire.transport
+        wire.trail, wire.used, trail.transport = trail, True, wire.transport
         trail.address = _peer(wire.transport) or trail.address
         trail.phase = "write" if wire.writing_paused else "first_byte"
         return await super().start(connection)
@@ -370,20 +385,6 @@ class _Response(aiohttp.ClientResponse):
 def _peer(transport: asyncio.Transport | None) -> str | None:
     peer = transport.get_extra_info("peername") if transport else None
     return peer[0] if peer else None
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    async def connected(*_: object) -> None:
-        _trail.get().phase = "write"
-
-    async def reused(*_: object) -> None:
-        trail = _trail.get()
-        trail.phase, trail.reused = "write", True
-
-    tracing = aiohttp.TraceConfig()
-    tracing.on_connection_create_end.append(connected)
-    tracing.on_connection_reuseconn.append(reused)
-    return tracing
 
 
 def _phase(error: Exception, trail: _Trail) -> Phase:
