@@ -1,7 +1,7 @@
 """`python -m bench.bare_posts CORE AT_ONCE`: the same posts by aiohttp alone; what no dispatcher could go below here.
 
 Reads a line of JSON for each post; signs and posts them, at most AT_ONCE at a time to each URL, on one core; prints
-the seconds that took. Nothing is looked up, checked, decided, kept or told.
+what that took. Nothing is looked up, checked, decided, kept or told.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ import os
 import sys
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import aiohttp
@@ -35,18 +35,35 @@ class Post:
         return cls(**told)
 
 
-async def post_all(posts: Iterable[Post], *, at_once: int) -> float:
-    """Seconds, from the first to the last answer's end."""
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What so many posts took, from the first to the last answer's end."""
+
+    posts: int
+    seconds: float
+    processor: float
+    """Seconds of this process's own."""
+
+    @property
+    def rate(self) -> float:
+        return self.posts / self.seconds
+
+    @property
+    def micros(self) -> float:
+        return 1e6 * self.processor / self.posts
+
+
+async def post_all(posts: Sequence[Post], *, at_once: int) -> Took:
     lanes: defaultdict[str, deque[Post]] = defaultdict(deque)
     for post in posts:
         lanes[post.url].append(post)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         async with asyncio.TaskGroup() as group:
             for lane in lanes.values():
                 for _ in range(at_once):
                     group.create_task(_post_from(session, lane))
-        return time.perf_counter() - began
+        return Took(len(posts), time.perf_counter() - began, time.process_time() - used)
 
 
 async def _post_from(session: aiohttp.ClientSession, lane: deque[Post]) -> None:
@@ -64,7 +81,7 @@ def run(core: int, at_once: int) -> None:
     posts = [Post.parse(line) for line in sys.stdin]
     gc.collect()
     gc.disable()  # a service collects seldom, too
-    print(json.dumps(uvloop.run(post_all(posts, at_once=at_once))))  # noqa: T201  # whoever started this reads it
+    print(json.dumps(asdict(uvloop.run(post_all(posts, at_once=at_once)))))  # noqa: T201  # whoever started this reads it
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from bench import dispatching, stack
-from bench.bare_posts import Post
+from bench.bare_posts import Post, Took
 from bench.dispatching import DispatcherProcess, ReceiverProcess, Subscriber
 from bench.metrics import Reading, cpu_seconds
 from bench.progress import counted
@@ -68,7 +68,7 @@ class Run:
 
 async def measure(site: Site, *, count: int, rounds: int) -> Result:
     runs: list[Run] = []
-    bares: list[float] = []
+    bares: list[Took] = []
     for number in range(1, rounds + 1):
         async with stack.track(site) as track, dispatching.receiving(site) as receiver:
             subscribers = await dispatching.subscribers(track, receiver.urls(ENDPOINTS))
@@ -77,7 +77,7 @@ async def measure(site: Site, *, count: int, rounds: int) -> Result:
             runs.append(await _through(track, receiver, events, f"dispatch {number}/{rounds}"))
             with counted(f"bare {number}/{rounds}", count):
                 bares.append(await _bare(site, list(map(_post, turns, events))))
-    return _result(runs, [count / seconds for seconds in bares])
+    return _result(runs, bares)
 
 
 async def _through(track: Track, receiver: ReceiverProcess, events: Sequence[Event], text: str) -> Run:
@@ -123,11 +123,8 @@ async def _processors(site: Site, dispatcher: DispatcherProcess, receiver: Recei
         "RabbitMQ": site.stack.rabbitmq.process.pid(),
         "the receiver": receiver.process.pid(),
     }
-    reading = await dispatcher.read()
-    return _Processors(
-        {name: cpu_seconds(pid) for name, pid in pids.items() if pid},
-        reading.value("trustlens_delivery_attempts_total", led_to="delivered"),
-    )
+    seconds = {name: cpu_seconds(pid) for name, pid in pids.items() if pid}
+    return _Processors(seconds, dispatching.delivered(await dispatcher.read()))
 
 
 def _post(subscriber: Subscriber, event: Event) -> Post:
@@ -164,8 +161,8 @@ def _delivery(subscriber: Subscriber, event: Event) -> Delivery:
     )
 
 
-async def _bare(site: Site, posts: Sequence[Post]) -> float:
-    """Seconds that the posts take by aiohttp alone, in a process of its own where the dispatcher was."""
+async def _bare(site: Site, posts: Sequence[Post]) -> Took:
+    """What the posts take by aiohttp alone, in a process of its own where the dispatcher was."""
     command = (sys.executable, "-m", "bench.bare_posts", str(site.scorer_core), str(AT_ONCE))
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -174,12 +171,12 @@ async def _bare(site: Site, posts: Sequence[Post]) -> float:
     told, _ = await process.communicate(lines.encode())
     if process.returncode:
         raise StackError("The bare posts failed.")
-    return float(json.loads(told))
+    return Took(**json.loads(told))
 
 
-def _result(runs: Sequence[Run], bares: Sequence[float]) -> Result:
+def _result(runs: Sequence[Run], bares: Sequence[Took]) -> Result:
     typical = sorted(runs, key=lambda run: run.rate)[len(runs) // 2]
-    ours, bare = median(run.rate for run in runs), median(bares)
+    ours, bare = median(run.rate for run in runs), median(took.rate for took in bares)
     split = [run.split() for run in runs]
     return Result(
         "dispatch",
@@ -194,10 +191,11 @@ def _result(runs: Sequence[Run], bares: Sequence[float]) -> Result:
             Figure("an attempt", typical.attempt, "ms"),
             Figure("peak memory", typical.peak_memory / 2**20, "MiB"),
             Figure("bare posts", bare, "posts/s"),
+            Figure("processor of the bare posts", median(took.micros for took in bares), "µs/post"),
             Figure("ratio to the bare posts", ours / bare, "times", RATIO),
             Figure("not delivered", sum(run.deliveries - run.delivered for run in runs), "deliveries", NONE),
             Figure("recorded, not received", sum(run.lost for run in runs), "deliveries", NONE),
             Figure("received more than once", sum(run.came.repeated for run in runs), "deliveries", NONE),
         ],
-        series={"deliveries/s": [run.rate for run in runs], "bare posts/s": list(bares)},
+        series={"deliveries/s": [run.rate for run in runs], "bare posts/s": [took.rate for took in bares]},
     )

@@ -39,6 +39,7 @@ REACH = Reach(allow_http=True, allowed=[ip_network("127.0.0.0/8")])
 SECRET = "bench-secret-" + "s" * 32
 SETTLE_SECONDS = 10.0
 """How long what is late is waited for."""
+STALL_SECONDS = 30.0
 
 
 # Shops, their endpoints, and events -----------------------------------------------------------------------------------
@@ -193,16 +194,27 @@ class DispatcherProcess:
         return metrics.peak_memory(self.pid)
 
     async def recorded(self, deliveries: int, show: Show = lambda _: None) -> Reading:
-        """What it tells once it has recorded so many as delivered."""
+        """What it tells once it has recorded so many as delivered.
+
+        Raises:
+            StackError: it ended, or it recorded none for STALL_SECONDS.
+        """
+        most, moved = 0.0, time.monotonic()
         while True:
             reading = await self.read()
-            done = reading.value("trustlens_delivery_attempts_total", led_to="delivered")
+            done = delivered(reading)
             show(done)
             if done >= deliveries:
                 return reading
-            if self.service.process.pid() is None:
-                raise StackError(f"The dispatcher ended:\n{self.service.process.last_lines()}")
+            if done > most:
+                most, moved = done, time.monotonic()
+            if self.service.process.pid() is None or time.monotonic() - moved > STALL_SECONDS:
+                raise StackError(f"The dispatcher delivers no more:\n{self.service.process.last_lines()}")
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def delivered(reading: Reading) -> float:
+    return reading.value("trustlens_delivery_attempts_total", led_to="delivered")
 
 
 @asynccontextmanager
