@@ -76,7 +76,7 @@ async def measure(site: Site, *, count: int, rounds: int) -> Result:
             events = dispatching.events(turns)
             runs.append(await _through(track, receiver, events, f"dispatch {number}/{rounds}"))
             with counted(f"bare {number}/{rounds}", count):
-                bares.append(await _bare(site, list(map(_post, turns, events))))
+                bares.append(await _bare(site, list(map(bare_post, turns, events))))
     return _result(runs, bares)
 
 
@@ -127,7 +127,7 @@ async def _processors(site: Site, dispatcher: DispatcherProcess, receiver: Recei
     return _Processors(seconds, dispatching.delivered(await dispatcher.read()))
 
 
-def _post(subscriber: Subscriber, event: Event) -> Post:
+def bare_post(subscriber: Subscriber, event: Event) -> Post:
     """What the dispatcher sends for an event, but for the time and the signature."""
     endpoint = subscriber.endpoint
     body = webhook.render(event, subscriber.site, include_email=True)
