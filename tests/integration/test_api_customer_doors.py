@@ -117,7 +117,7 @@ async def test_an_erasure_is_answered_204_without_a_body(
 
 async def test_the_scorer_s_404_is_the_answer(api: ApiClient, pool: asyncpg.Pool, broker: Broker) -> None:
     async def refuse(_: Transaction, __: Command) -> Any:
-        raise RefusedError(404, "trustlens_customer_not_found", "No customer with this e-mail hash.")
+        raise RefusedError(404, "trustlens_customer_not_found", "Customer not found.")
 
     names = ("customer.recalculate", "customer.tag", "customer.untag", "customer.note", "customer.erase")
     async with owning("scorer", pool, broker, dict.fromkeys(names, refuse)):

@@ -17,14 +17,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from dispatcher.classify import Answer, Delivered, GiveUp, Retry, Verdict, classify
-from dispatcher.destinations import email, slack, woocommerce
+from dispatcher.destinations import email, slack, webhook, woocommerce
 from dispatcher.destinations.means import Credentials, Security, Smtp
 from dispatcher.destinations.woocommerce import Action
 from dispatcher.send import Sender, open_session
+from shared.signing import sign
 from shared.targets import Reach
 from support import fake_store, smtp
 from support.fake_store import KEY, SECRET, FakeStore
 from support.smtp import PASSWORD, USER, Mailbox
+from unit.test_delivery_states import TARGET, delivery
 from unit.test_webhook_bodies import AUTOMATION, SITE
 
 LOCAL = Reach(allow_http=True, allowed=[ip_network("127.0.0.0/8"), ip_network("::1/128")])
@@ -323,7 +325,9 @@ async def sender() -> AsyncIterator[Sender]:
         ),
     ],
 )
-async def test_a_slack_message_is_posted_unsigned(sender: Sender, answer: bytes, expected: Verdict) -> None:
+async def test_a_slack_message_is_posted_and_signed_like_any_other(
+    sender: Sender, answer: bytes, expected: Verdict
+) -> None:
     heard: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -334,11 +338,19 @@ async def test_a_slack_message_is_posted_unsigned(sender: Sender, answer: bytes,
     body = slack.render(AUTOMATION, SITE, include_email=False)
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/services/T0/B0/x"
-        came = await slack.send(sender, url, body, timeout=5)
+        now = datetime.now(UTC)
+        came = await webhook.send(sender, body, delivery=delivery(), target=replace(TARGET, url=url), now=now)
     assert verdict(came) == expected
     assert b"POST /services/T0/B0/x" in heard[0]
     assert b"Content-Type: application/json" in heard[0]
-    assert b"X-TrustLens" not in heard[0]
+    assert f"X-TrustLens-Signature: {sign('secret', int(now.timestamp()), body)}\r\n".encode() in heard[0]
+
+
+async def test_nothing_is_posted_while_no_key_opens_its_secret(sender: Sender) -> None:
+    sealed = replace(TARGET, secret=None)
+    came = await webhook.send(sender, b"{}", delivery=delivery(), target=sealed, now=datetime.now(UTC))
+    assert came.complaint == "not sent: no key here opens its signing secret"
+    assert came.address is None
 
 
 @pytest.fixture(scope="module")

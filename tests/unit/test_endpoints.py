@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
-from dispatcher.endpoints import DEFAULT_EVENTS, SUBSCRIBABLE, NewEndpoint, Target
+from dispatcher.endpoints import DEFAULT_EVENTS, PACE, SUBSCRIBABLE, NewEndpoint, Target
 from shared.mistakes import mistakes
 from shared.targets import Reach
 
@@ -152,3 +152,7 @@ def test_both_secrets_sign_until_the_overlap_ends_and_then_the_new_one_alone() -
     assert target.secrets(NOW - timedelta(microseconds=1)) == ("old", "new")
     assert target.secrets(NOW) == ("new", None)
     assert Target(uuid4(), URL, 10, "old", {}).secrets(NOW) == ("old", None)
+
+
+def test_the_pace_is_slacks_own() -> None:
+    assert timedelta(seconds=1) == PACE

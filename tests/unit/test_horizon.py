@@ -50,12 +50,12 @@ SHIPPED = replace(OPEN, recent_addresses=3, oldest_recent_at=ago(29))
         (replace(SHIPPED, recent_addresses=2, abroad_ids=(1,)), ago(-1)),
         (replace(SHIPPED, recent_addresses=2, new_address_ids=(3, 2)), None),
         (replace(SHIPPED, recent_addresses=2, new_address_ids=(3, 2, 1)), ago(-1)),
-        (Features(last_lockout_at=ago(0.5)), ago(-0.5) + TICK),
-        (Features(last_lockout_at=NOW), NOW + TICK),
-        (Features(last_lockout_at=ago(29)), NOW + TICK),
-        (Features(last_lockout_at=ago(29) - TICK), None),
-        (Features(last_decline_burst_at=ago(1), declines_in_burst=3), ago(-1) + TICK),
-        (Features(last_lockout_at=ago(0.5), last_decline_burst_at=ago(1.75), declines_in_burst=3), ago(-0.25) + TICK),
+        (Features(last_lockout_at=ago(0.5)), ago(-0.5)),
+        (Features(last_lockout_at=NOW), ago(-1)),
+        (Features(last_lockout_at=ago(29)), ago(-1)),
+        (Features(last_lockout_at=ago(30)), None),
+        (Features(last_decline_burst_at=ago(1), declines_in_burst=3), ago(-2)),  # the second day is -14 too
+        (Features(last_lockout_at=ago(0.5), last_decline_burst_at=ago(1.75), declines_in_burst=3), ago(-0.5)),
         (Features(next_order_at=ago(-5)), ago(-5)),
         (replace(BURST, next_order_at=ago(-5)), ago(-5)),
         (Features(last_freeze_at=ago(1)), None),
@@ -87,7 +87,7 @@ def test_a_module_that_earns_nothing_changes_nothing(module: str, some: Features
 
 def test_steps_that_rounding_hides_are_passed_over() -> None:
     half = modules(card_testing={"weight": 0.5})
-    assert horizon(Features(last_lockout_at=ago(0.5)), half) == ago(-1.5) + TICK  # -29 and -28 are both -14
+    assert horizon(Features(last_lockout_at=ago(1.5)), half) == ago(-1.5)  # -29 and -28 are both -14
     tenth = modules(account_age={"weight": 0.1})
     assert horizon(replace(OPEN, first_completed_at=ago(10)), tenth) == ago(-170)  # 5 are 0
 

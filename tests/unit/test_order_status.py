@@ -1,11 +1,15 @@
 """What an action on an order comes to before any store is asked."""
 
 import json
+from typing import cast
 
 import pytest
 
+from dispatcher.classify import Answer
 from dispatcher.destinations.means import Credentials
-from dispatcher.destinations.woocommerce import Action, render
+from dispatcher.destinations.woocommerce import Action, render, send
+from dispatcher.send import Sender
+from shared.targets import Reach
 from unit.test_webhook_bodies import AUTOMATION
 
 
@@ -27,3 +31,32 @@ def test_an_action_without_an_order_can_be_recorded_too() -> None:
 
 def test_the_secret_of_a_key_is_not_shown() -> None:
     assert "cs_secret" not in repr(Credentials("ck_key", "cs_secret"))
+
+
+class Store:
+    """Answers each request with the next of these statuses."""
+
+    def __init__(self, *statuses: str) -> None:
+        self._statuses = list(statuses)
+
+    async def send(self, url: str, **_: object) -> Answer:
+        assert url.startswith("https://shop.example/wp-json/wc/v3/orders/4821")
+        return Answer(1, status_code=200, body=json.dumps({"id": 4821, "status": self._statuses.pop(0)}).encode())
+
+
+@pytest.mark.parametrize(
+    ("left_in", "error"),
+    [
+        ("wc-packing_2", "the store left the order wc-packing_2"),
+        ("a\0b", "the store's answer is not the order as JSON"),
+        ("a\ud800", "the store's answer is not the order as JSON"),
+        ("\x1b[2J", "the store's answer is not the order as JSON"),
+        ("x" * 51, "the store's answer is not the order as JSON"),
+    ],
+)
+async def test_what_a_store_answers_can_be_stored_and_printed(left_in: str, error: str) -> None:
+    sender = cast("Sender", Store("processing", left_in))
+    body = render(AUTOMATION, action="hold_order", reason=None)
+    keys = Credentials("ck_key", "cs_secret")
+    answer = await send(sender, body, store_url="https://shop.example", credentials=keys, reach=Reach(), timeout=5)
+    assert (answer.phase, answer.complaint) == ("body", error)

@@ -72,7 +72,7 @@ def test_every_module_has_somebody_who_shows_it():
         ("many addresses", 45),
         ("chargebacks", 10),
         ("disputed first order", 30),
-        ("card testing", 7),
+        ("card testing", 5),
         ("first of three accounts", 40),
         ("second of three accounts", 30),
         ("third of three accounts", 30),

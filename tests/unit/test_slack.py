@@ -2,7 +2,6 @@
 
 import json
 import re
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any, get_args
 
@@ -162,7 +161,3 @@ def test_amounts_have_their_currencys_decimals() -> None:
     assert order
     dinars = order.model_copy(update={"total": Decimal("1.25"), "currency": "KWD"})
     assert "KWD 1.250\n" in section(event("high_risk_order", EventData(order=dinars)))
-
-
-def test_the_pace_is_slacks_own() -> None:
-    assert timedelta(seconds=1) == slack.PACE

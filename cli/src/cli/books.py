@@ -126,6 +126,14 @@ _NONE = (
     ),
     ("recalculations due", "SELECT count(*) FROM scorer.rescore_due", "the scorer has not done them"),
     (
+        "jobs not done",
+        """
+        SELECT (SELECT count(*) FROM scorer.jobs WHERE state IN ('queued', 'running'))
+        + (SELECT count(*) FROM dispatcher.jobs WHERE state IN ('queued', 'running'))
+        """,
+        "trustlens jobs show",
+    ),
+    (
         "events without their delivery",
         """
         SELECT count(*) FROM dispatcher.endpoints n JOIN scorer.events e ON e.store_id = n.store_id

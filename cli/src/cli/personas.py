@@ -305,7 +305,7 @@ def _dispute(scene: _Scene, order: int, status: str) -> Mapping[str, Any]:
 
 
 def _card_testing(scene: _Scene) -> Persona:
-    """Three declines 13 hours ago -14 (15, fading), a lockout 12 hours ago -29 (30, fading); no order at all.
+    """Three declines 13 hours ago -15, a lockout 12 hours ago -30, both fading by the day; no order at all.
 
     Twelve hours are in the middle of a day's step of the fading, so the points stand for the next hours.
     """
@@ -320,7 +320,7 @@ def _card_testing(scene: _Scene) -> Persona:
         "card testing",
         "Tries stolen cards at the checkout.",
         (*declines, scene.event(43, "checkout_attempt", 12 / 24, refused)),
-        {"card_testing": -43},
+        {"card_testing": -45},
     )
 
 

@@ -121,7 +121,8 @@ class Jobs:
 
     async def _advance(self, connection: Connection, job: Job, lease: timedelta) -> None:
         await connection.execute(
-            f"UPDATE {self._table} SET done = $2, position = $3, leased_until = now() + $4 WHERE id = $1",
+            f"UPDATE {self._table} SET done = $2, total = greatest(total, $2), position = $3,"
+            " leased_until = now() + $4 WHERE id = $1",
             job.id,
             job.done,
             job.position,

@@ -136,7 +136,7 @@ async def _changed(
     await scorer.hold_rules(connection, [command.store_id])
     locked = await customers.lock(connection, [(command.store_id, email_hash)])
     if not locked:
-        raise RefusedError(404, "trustlens_customer_not_found", "No customer with this e-mail hash.")
+        raise RefusedError(404, "trustlens_customer_not_found", "Customer not found.")
     now = scorer.now()
     (rescored,) = await scorer.recalculate(connection, locked, now, asked="command")
     told = replace(change(rescored, now), actor=command.actor)
@@ -224,7 +224,7 @@ async def _erase(scorer: Scorer, transaction: Transaction, command: Command, ask
     connection, key = transaction.connection, (command.store_id, asked.email_hash)
     await scorer.hold_rules(connection, [command.store_id])
     if not await customers.lock(connection, [key]):
-        raise RefusedError(404, "trustlens_customer_not_found", "No customer with this e-mail hash.")
+        raise RefusedError(404, "trustlens_customer_not_found", "Customer not found.")
     now = scorer.now()
     await customers.erase(connection, key, now)
     await links.settle(connection, await links.moved(connection, [key]), reason="link", now=now)

@@ -14,10 +14,7 @@ LOCKOUT_POINTS = -30
 DECLINES, DECLINES_POINTS = 3, -15
 """Declines within 10 minutes: the features know no other numbers."""
 FADED = timedelta(days=30)
-"""Points fall in a straight line to 0, rounded toward zero."""
-
-_TICK = timedelta(microseconds=1)
-"""What times are counted in, here and in Postgres."""
+"""Points fall in a straight line to 0, a thirtieth with each whole day, rounded toward zero: the first day has all."""
 
 
 class Settings(ModuleSettings):
@@ -41,22 +38,17 @@ def next_change(features: Features, settings: Settings, now: datetime) -> dateti
 
 def faded(points: int, age: timedelta) -> int:
     """What is left of negative points. A time ahead of the clock, as another machine's may be, has all of them."""
-    left = FADED - max(age, timedelta(0))
-    return -(-points * max(left, timedelta(0)) // FADED)
+    left = max(FADED.days - max(age.days, 0), 0)
+    return -(-points * left // FADED.days)
 
 
 def _next_step(at: datetime, points: int, weight: float, now: datetime) -> datetime | None:
-    """Weights below 1 pass over steps that rounding hides."""
-    left = faded(points, now - at)
-    shown = weighted(left, weight)
-    changed = (step for step in range(left + 1, 1) if weighted(step, weight) != shown)
-    step = next(changed, None)
-    return None if step is None else at + _reached(step, points)
-
-
-def _reached(step: int, points: int) -> timedelta:
-    """The first age at which `points` have faded to `step`: just after the line passed the whole number below it."""
-    return FADED + (step - 1) * FADED // -points + _TICK
+    """Weights below 1 pass over days that rounding hides."""
+    shown = weighted(faded(points, now - at), weight)
+    days = range(max((now - at).days, 0) + 1, FADED.days + 1)
+    changed = (day for day in days if weighted(faded(points, timedelta(days=day)), weight) != shown)
+    first = next(changed, None)
+    return None if first is None else at + timedelta(days=first)
 
 
 def _signs(features: Features) -> Iterable[tuple[datetime, int, str]]:
