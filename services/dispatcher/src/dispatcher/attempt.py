@@ -21,8 +21,6 @@ from shared.targets import Reach
 
 log = structlog.get_logger()
 
-NO_SECRET = Answer(duration_ms=0, phase="connect", error="not sent: no key here opens its signing secret")
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -77,14 +75,7 @@ class Attempts:
             case "order":
                 return await self._change_order(job, target)
             case _:
-                return await self._post(job, target, now)
-
-    async def _post(self, job: Job, target: Target, now: datetime) -> Answer:
-        secret, next_secret = target.secrets(now)
-        if secret is None:
-            return NO_SECRET
-        headers = webhook.headers(job.delivery, target, secret=secret, next_secret=next_secret, body=job.body, now=now)
-        return await self._sender.send(target.url, headers=headers, body=job.body, timeout=target.timeout)
+                return await webhook.send(self._sender, job.body, delivery=job.delivery, target=target, now=now)
 
     async def _mail(self, job: Job, target: Target) -> Answer:
         if not isinstance(target.via, Smtp):

@@ -94,7 +94,7 @@ def subscribers(endpoints: Iterable[Endpoint], event: str) -> list[Endpoint]:
 _FILTER: TypeAdapter[Condition | None] = TypeAdapter(Condition | None)
 SLACK_HOST = "hooks.slack.com"
 PACE = timedelta(seconds=1)
-"""Slack takes one message per second and webhook (its published limit)."""
+"""Slack takes one message per second and webhook (its published limit), and answers 429 with Retry-After to more."""
 
 
 def parse_filter(stored: str | None) -> Condition | None:

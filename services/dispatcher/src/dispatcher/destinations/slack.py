@@ -1,21 +1,16 @@
-"""Slack: a message for an incoming webhook, as the adapter of our users' guide writes it.
+"""Slack: a message for an incoming webhook, as the adapter of our users' guide writes it. `webhook` sends it.
 
 What comes from outside can neither open a link or a mention (`& < >` are escaped, `verbatim` keeps Slack from finding
 more by itself) nor show the customer's address.
 """
 
 import re
-from datetime import timedelta
 from typing import Any
 
-from dispatcher.classify import Answer
-from dispatcher.destinations.webhook import SAMPLE, TEST_MESSAGE, USER_AGENT, Site, Source, Trial, event_name
-from dispatcher.send import Sender
+from dispatcher.destinations.webhook import SAMPLE, TEST_MESSAGE, Site, Source, Trial, event_name
 from shared.events import Automation, Event, EventData, OrderInfo, Snapshot
 from shared.jsontext import dumps, in_currency
 
-PACE = timedelta(seconds=1)
-"""Between two messages to one URL: Slack takes one per second, and answers 429 with Retry-After to more."""
 LONGEST = 3000
 """Characters of a text object (Slack's Block Kit reference)."""
 REMOVED = "(e-mail)"
@@ -125,9 +120,3 @@ def _context(source: Source, site: Site, addresses: tuple[str, ...], *, has_own_
 
 def _markdown(text: str) -> dict[str, Any]:
     return {"type": "mrkdwn", "text": _clipped(text), "verbatim": True}
-
-
-async def send(sender: Sender, url: str, body: bytes, *, timeout: float) -> Answer:  # noqa: ASYNC109  # the endpoint's own
-    """Post it to an incoming webhook, which answers `ok` or, in a word, why not. Unsigned: the URL is the secret."""
-    headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
-    return await sender.send(url, headers=headers, body=body, timeout=timeout)
