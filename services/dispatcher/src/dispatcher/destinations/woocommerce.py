@@ -5,6 +5,7 @@ has gone past that.
 """
 
 import json
+import re
 import time
 from base64 import b64encode
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ _WORDS: Mapping[str, str] = {
     "trash": "in the trash",
 }
 """Statuses in which an order is neither held nor cancelled: it is shipped or over."""
+_SLUG = re.compile(r"[A-Za-z0-9_-]{1,50}")
+"""WordPress' form of a status. The log repeats it, and could not store everything that a server may write there."""
 
 
 def render(automation: Automation, *, action: Action, reason: str | None) -> bytes:
@@ -139,7 +142,7 @@ def _pointless(status: str | None, wanted: str) -> dict[str, Any] | None:
 
 def _status(answer: Answer) -> str | None:
     status = _parsed(answer.body).get("status")
-    return status if isinstance(status, str) else None
+    return status if isinstance(status, str) and _SLUG.fullmatch(status) else None
 
 
 def _parsed(body: bytes) -> Mapping[str, Any]:
