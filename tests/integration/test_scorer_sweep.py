@@ -68,3 +68,17 @@ async def test_a_sweep_that_moves_nothing_tells_nothing(shop: Shop) -> None:
 @pytest.mark.parametrize(("hour", "hours"), [(15, 3), (12, 24), (3, 15)])
 def test_the_night_is_the_next_time_that_it_is_that_hour(hour: int, hours: int) -> None:
     assert sweep.until_next(datetime(2026, 6, 5, 12, tzinfo=UTC), hour) == timedelta(hours=hours)
+
+
+async def test_a_customer_who_cannot_be_recalculated_stops_no_other(shop: Shop) -> None:
+    people = [f"c{number}@example.com" for number in range(6)]
+    await shop.process(*(order(number, email=email) for number, email in enumerate(people, 1)))
+    await shop.pool.execute("UPDATE scorer.orders SET coupons = '[1]' WHERE order_id = 3")  # as a mistake of ours would
+    await shop.pool.execute("UPDATE scorer.customers SET total_orders = 77")
+    await shop.pool.execute(
+        "INSERT INTO scorer.rescore_due (store_id, email_hash, since) SELECT store_id, email_hash, now()"
+        " FROM scorer.customers"
+    )
+    await sweep.rescore_all_due(shop.scorer)
+    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.rescore_due") == 0
+    assert [(await shop.customer(email))["total_orders"] for email in people] == [1, 1, 77, 1, 1, 1]

@@ -26,9 +26,31 @@ SWEEP_PAGE = 5000
 
 
 async def rescore_all_due(scorer: Scorer) -> None:
-    """Recalculate the customers who were marked, until none is left. A batch of marks may be of few customers."""
-    while await scorer.rescore_due(RESCORE_BATCH):
-        pass
+    """Recalculate the customers who were marked, until none is left. A batch of marks may be of few customers.
+
+    One that cannot be recalculated is found by halving, told and passed over: it stops no other.
+    """
+    limit = RESCORE_BATCH
+    while True:
+        try:
+            taken = await scorer.rescore_due(limit)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            if limit == 1:
+                await _pass_over(scorer, error)
+            limit = max(limit // 2, 1) if limit > 1 else RESCORE_BATCH
+        else:
+            if not taken:
+                return
+            limit = RESCORE_BATCH
+
+
+async def _pass_over(scorer: Scorer, error: Exception) -> None:
+    """Take the first mark away: its customer keeps the score it has, until a fact or a recompute comes."""
+    async with scorer.pool.acquire() as connection, connection.transaction():
+        for store_id, email_hash in await rescoring.take(connection, 1):
+            log.error("rescore.failed", store=str(store_id), customer=email_hash[:12], error=type(error).__name__)
 
 
 async def sweep(scorer: Scorer, now: datetime, store_id: UUID | None = None) -> int:

@@ -6,29 +6,30 @@ fingerprints. A batch never locks a customer whose fact it did not bring: those 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
 from scorer import batch as batches
-from scorer import changes, checkouts, disputes, facts, horizon
-from scorer.batch import Batch, DisputeKey, OrderKey
+from scorer import changes, checkouts, horizon, ledger, linking
+from scorer.batch import Batch, OrderKey
 from scorer.changes import Asked, Rescored
-from scorer.conclude import Concluded, Known, conclude
+from scorer.conclude import Concluded
 from scorer.customer import Customer, Key
-from scorer.facts import Folded, Happening, Incoming, OrderState, Result
+from scorer.facts import Happening, Incoming
 from scorer.features import Features
+from scorer.ledger import Outcome
 from scorer.metrics import RESCORED, processing, pure
 from scorer.score import score
 from scorer.scoring import Scoring
 from scorer.store import customers, jobs, links, orders, published, rescoring, scoring
-from scorer.store.orders import CatalogueEntry, Payment, Saved
+from scorer.store.orders import CatalogueEntry, Saved
 from scorer.store.scoring import UNSET, StoredScoring
 from shared.broker import Outgoing
 from shared.consumer import Message
-from shared.db import Connection, MeanwhileError, Partitions, Pool
+from shared.db import Connection, Partitions, Pool
 from shared.events import TO_SCORER, Automation, Cause, Event, Fact
 from shared.identity import email_hash
 from shared.ids import uuid7
@@ -38,9 +39,6 @@ from shared.topology import EVENTS
 
 GIVE_WAY_SECONDS = 1.0
 """How long a batch of history waits for live facts to be done with, before it takes its turn all the same."""
-
-Outcome = tuple[UUID, Result, str | None]
-"""(fact id, what became of it, why)"""
 
 
 def _now() -> datetime:
@@ -218,7 +216,7 @@ class Scorer:
         connection = transaction.connection
         await self._begin_stores(connection, found)
         outcomes: list[Outcome] = [(fact_id, "unchanged", "no e-mail: it is nobody's") for fact_id in found.of_nobody]
-        concluded = await _conclude(connection, found, outcomes, live=live, now=self.now())
+        concluded = await ledger.settle(connection, found, outcomes, live=live, now=self.now())
         new = await customers.save_checkouts(connection, found.checkouts) if found.checkouts else set()
         outcomes += [(c.fact.id, "applied" if c.fact.id in new else "unchanged", None) for c in found.checkouts]
         fresh = list({one.fact.id: one for one in found.checkouts if one.fact.id in new}.values())
@@ -232,7 +230,7 @@ class Scorer:
         now = self.now()
         asked: Asked = "fact" if live else "history"
         await _mark_former_owners(connection, concluded, asked=asked, now=now)
-        await _settle_links(connection, concluded, fresh, locked, asked=asked, now=now)
+        await linking.settle(connection, concluded, fresh, locked, asked=asked, now=now)
         rescored = await self.recalculate(connection, locked, now, asked=asked, touched=touched)
         causes = {key: Cause(kind="fact", id=fact_id) for key, fact_id in touched.causes.items()}
         await self.publish(transaction, [(change, causes[change.before.key]) for change in rescored], now)
@@ -304,7 +302,7 @@ class Scorer:
         await published.save_events(connection, encoded)
         await published.save_timeline(connection, entries, now)
         await published.save_history(connection, points, now)
-        await _touch_linked(connection, [change for change, _ in told if change.touches_linked], now)
+        await linking.touch(connection, [change for change, _ in told if change.touches_linked], now)
         transaction.send(*(_outgoing(event, body) for event, body in encoded))
 
     async def rescore_due(self, limit: int) -> int:
@@ -346,16 +344,6 @@ def _next_change(change: Rescored, now: datetime) -> datetime | None:
     return horizon.next_change(change.features, change.scoring, is_allowlisted=change.after.is_allowlisted, now=now)
 
 
-async def _touch_linked(connection: Connection, touching: Sequence[Rescored], now: datetime) -> None:
-    """Neighbours of what history did are as quiet as history itself."""
-    quiet = [change.before.key for change in touching if change.asked == "history"]
-    others = [change.before.key for change in touching if change.asked != "history"]
-    if quiet:
-        await links.touch_linked(connection, quiet, reason="history", now=now)
-    if others:
-        await links.touch_linked(connection, others, reason="link", now=now)
-
-
 def _outgoing(event: Event, body: bytes) -> Outgoing:
     return Outgoing(event.id, EVENTS, event.type, body)
 
@@ -382,130 +370,6 @@ def _ordering(found: Batch) -> set[UUID]:
     }
 
 
-async def _conclude(
-    connection: Connection, found: Batch, outcomes: list[Outcome], *, live: bool, now: datetime
-) -> dict[OrderKey, Concluded]:
-    """What the batch's facts amount to, order by order, orders and disputes locked. Disputes are saved here."""
-    if not found.steps and not found.disputes:
-        return {}
-    keys = sorted({*found.steps, *await _orders_named(connection, found)})
-    await orders.lock(connection, keys, found.disputes)
-    stored = await orders.states(connection, keys)
-    with pure():
-        folds = {
-            key: facts.fold(stored.get(key, OrderState()), found.steps.get(key, ()), live=live, now=now) for key in keys
-        }
-    await _save_reports(connection, found)
-    known, waiting = await _known_disputes(connection, found, folds, outcomes)
-    with pure():
-        concluded = {key: conclude(fold, known.get(key, ()), live=live, now=now) for key, fold in folds.items()}
-        outcomes += [
-            (fact_id, result, _why(fold, result)) for fold in folds.values() for fact_id, result in fold.results
-        ]
-    cases = {
-        (store_id, case.after.dispute.id): case for (store_id, _), one in concluded.items() for case in one.cases
-    } | waiting
-    await orders.save_disputes(connection, {key: c.after for key, c in cases.items() if c.after != c.before})
-    return concluded
-
-
-def _why(fold: Folded, result: Result) -> str | None:
-    if fold.after.version is None:
-        return "kept until its order comes"
-    if result == "applied" and fold.owner is None:
-        return "the order has no e-mail and belongs to nobody"
-    return None
-
-
-async def _orders_named(connection: Connection, found: Batch) -> set[OrderKey]:
-    """Orders that the batch's disputes name, or are known to belong to: as far as one sees without a lock."""
-    if not found.disputes:
-        return set()
-    known = await orders.disputes(connection, list(found.disputes))
-    paid = await orders.orders_of_payments(connection, _payments(found))
-    ids = {(store_id, f.data.order_id) for (store_id, _), some in found.disputes.items() for f in some}
-    ids |= {(store_id, case.dispute.order_id) for (store_id, _), case in known.items()}
-    ids |= {(store_id, order_id) for (store_id, _), order_id in paid.items()}
-    return {(store_id, order_id) for store_id, order_id in ids if order_id is not None}
-
-
-def _payments(found: Batch) -> set[Payment]:
-    return {
-        (store_id, payment)
-        for (store_id, _), some in found.disputes.items()
-        for fact in some
-        for payment in fact.data.payments
-    }
-
-
-def _paid(found: Batch) -> Iterable[tuple[UUID, int, str]]:
-    """(store id, order id, payment) of every version: also what an older one says of its payments stays true."""
-    for (store_id, order_id), steps in found.steps.items():
-        for step in steps:
-            for payment in step.order.payments if isinstance(step, Incoming) else ():
-                yield store_id, order_id, payment
-
-
-async def _save_reports(connection: Connection, found: Batch) -> None:
-    """Deletions and refunds that are told by themselves are facts also where their order is not known yet."""
-    if deletions := found.deletions:
-        await orders.save_deletions(connection, deletions)
-    if refunds := found.refunds:
-        await orders.save_reported(connection, refunds)
-
-
-async def _known_disputes(
-    connection: Connection, found: Batch, folds: Mapping[OrderKey, Folded], outcomes: list[Outcome]
-) -> tuple[dict[OrderKey, list[Known]], dict[DisputeKey, Known]]:
-    """The disputes of these orders as they are after the batch, and those that wait for their order.
-
-    Raises:
-        MeanwhileError: an order came this moment that a dispute belongs to.
-    """
-    claims: dict[Payment, int | None] = dict.fromkeys(_payments(found))
-    for store_id, order_id, payment in _paid(found):
-        claims[store_id, payment] = min(order_id, claims.get((store_id, payment)) or order_id)
-    stored: dict[DisputeKey, disputes.Case] = {}
-    paid: dict[Payment, int] = {}
-    if claims:
-        await orders.claim_payments(connection, claims)
-        paid = await orders.orders_of_payments(connection, claims)
-        stored |= await orders.disputes_without_order(connection, claims)
-    stored |= await orders.disputes_of(connection, list(folds))
-    if found.disputes:
-        stored |= await orders.disputes(connection, list(found.disputes))
-    with pure():
-        return _joined(found, folds, stored, paid, outcomes)
-
-
-def _joined(
-    found: Batch,
-    folds: Mapping[OrderKey, Folded],
-    stored: Mapping[DisputeKey, disputes.Case],
-    paid: Mapping[Payment, int],
-    outcomes: list[Outcome],
-) -> tuple[dict[OrderKey, list[Known]], dict[DisputeKey, Known]]:
-    of_order: dict[OrderKey, list[Known]] = defaultdict(list)
-    waiting: dict[DisputeKey, Known] = {}
-    for key in sorted({*stored, *found.disputes}):
-        folded = disputes.fold(stored.get(key), found.disputes.get(key, ()))
-        outcomes += [
-            (fact_id, result, None if folded.after.dispute.order_id else "kept until its order is known")
-            for fact_id, result in folded.results
-        ]
-        own = {name: paid[key[0], name] for name in folded.after.dispute.payments if (key[0], name) in paid}
-        after = disputes.joined(folded.after, own)
-        fact_id = folded.results[-1][0] if folded.results else None
-        one = Known(folded.before, after, fact_id)
-        if after.dispute.order_id is None:
-            waiting[key] = one
-        elif (key[0], after.dispute.order_id) in folds:
-            of_order[key[0], after.dispute.order_id].append(one)
-        else:
-            raise MeanwhileError("a dispute's order came meanwhile")
-    return of_order, waiting
-
-
 def _touched(concluded: Mapping[OrderKey, Concluded], fresh: Sequence[checkouts.Checkout]) -> Touched:
     touched = Touched()
     for (store_id, _), one in concluded.items():
@@ -526,7 +390,7 @@ async def _save_orders(
     connection: Connection, concluded: Mapping[OrderKey, Concluded], locked: Mapping[Key, Customer]
 ) -> None:
     to_save = [
-        Saved(key, one.folded, one.settled, disputed=bool(one.cases), forgotten=_forgotten(key, one, locked))
+        Saved(key, one.folded, one.settled, disputed=bool(one.cases), forgotten=linking.forgotten(key, one, locked))
         for key, one in concluded.items()
         if one.changed
     ]
@@ -543,22 +407,10 @@ async def _forget(
 ) -> None:
     """What is late and from before its customer's erasure keeps nothing personal."""
     reported = {(store_id, refund.order_id) for store_id, refund, _ in found.refunds}
-    if emptied := sorted(key for key in reported if _forgotten(key, concluded[key], locked)):
+    if emptied := sorted(key for key in reported if linking.forgotten(key, concluded[key], locked)):
         await orders.forget_reports(connection, emptied)
-    if late := [checkout for checkout in fresh if _late(checkout, locked)]:
+    if late := [checkout for checkout in fresh if linking.late(checkout, locked)]:
         await customers.forget_checkouts(connection, late)
-
-
-def _forgotten(key: OrderKey, one: Concluded, locked: Mapping[Key, Customer]) -> bool:
-    owner = locked.get((key[0], one.folded.owner or ""))
-    version = one.folded.after.version
-    return bool(owner and version and owner.erased_at and version.created_at <= owner.erased_at)
-
-
-def _late(checkout: checkouts.Checkout, locked: Mapping[Key, Customer]) -> bool:
-    """From before its customer's erasure."""
-    erased_at = locked[checkout.fact.store_id, checkout.email_hash].erased_at
-    return erased_at is not None and checkout.fact.occurred_at <= erased_at
 
 
 async def _mark_former_owners(
@@ -568,58 +420,3 @@ async def _mark_former_owners(
     if former:
         reason: Asked = "history" if asked == "history" else "moved"
         await rescoring.mark(connection, sorted(former), reason=reason, now=now)
-
-
-async def _settle_links(
-    connection: Connection,
-    concluded: Mapping[OrderKey, Concluded],
-    fresh: Sequence[checkouts.Checkout],
-    locked: Mapping[Key, Customer],
-    *,
-    asked: Asked,
-    now: datetime,
-) -> None:
-    """Bring fingerprints up to the facts, of those customers whose fingerprints the batch can have changed.
-
-    A new order or attempt can only add some, or show an earlier use: those are looked up. Where an order changed, all
-    facts of its owner are read.
-    """
-    moving = {key: one for key, one in concluded.items() if one.changed and _fingerprints_may_move(one.folded)}
-    known = {key: one.folded.owner for key, one in moving.items() if one.folded.before.version}
-    reread = {(store_id, owner) for (store_id, _), owner in known.items() if owner}
-    new = {key: one for key, one in moving.items() if key not in known}
-    used = [*_used_by_orders(new, locked), *_used_at_checkouts(fresh, locked)]
-    moves = await links.moved(connection, sorted(reread)) if reread else []
-    added = [one for one in used if one[:2] not in reread]
-    moves += await links.added(connection, added) if added else []
-    await links.settle(connection, moves, reason="history" if asked == "history" else "link", now=now)
-
-
-def _used_by_orders(concluded: Mapping[OrderKey, Concluded], locked: Mapping[Key, Customer]) -> Iterable[links.Used]:
-    for key, one in concluded.items():
-        version, owner = one.folded.after.version, one.folded.owner
-        if version and owner and not _forgotten(key, one, locked):
-            for fingerprint in version.fingerprints:
-                yield key[0], owner, fingerprint, version.created_at
-
-
-def _used_at_checkouts(fresh: Iterable[checkouts.Checkout], locked: Mapping[Key, Customer]) -> Iterable[links.Used]:
-    for checkout in fresh:
-        if not _late(checkout, locked):
-            for fingerprint in checkout.fact.data.fingerprints:
-                yield checkout.fact.store_id, checkout.email_hash, fingerprint, checkout.fact.occurred_at
-
-
-def _fingerprints_may_move(folded: Folded) -> bool:
-    """Whether which fingerprints an order uses, since when and for whom, is not what it was."""
-    before, after = folded.before, folded.after
-    if not any(state.version and state.version.fingerprints for state in (before, after)):
-        return False
-    return _uses(before) != _uses(after)
-
-
-def _uses(state: OrderState) -> tuple[object, ...]:
-    version = state.version
-    if version is None or not state.placed:
-        return ()
-    return (version.fingerprints, version.created_at, version.email_hash)
