@@ -1,5 +1,6 @@
 """Deliveries once more: one, or many by filter; each under its own id, at a rate, as a job that can be watched."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from dispatcher import replay
+from dispatcher import replay, store
 from dispatcher.replay import Replay
 from dispatcher.settings import DispatcherSettings
 from shared.broker import Broker
@@ -17,7 +18,7 @@ from shared.ids import derived, uuid7
 from shared.jobs import Job
 from shared.outbox import Transaction
 from shared.secrets import Vault
-from support import dispatcher_shop
+from support import delivery_rows, dispatcher_shop
 from support.dispatcher_parts import Clock
 from support.dispatcher_shop import Shop
 from support.dispatching import Receiver, dispatching, event, eventually, local_settings, publish
@@ -211,3 +212,29 @@ async def test_a_delivery_under_way_is_not_asked_for_a_second_time(
     await shop.idle()
     assert refusals == [409]
     assert receiver.nothing_more()
+
+
+async def test_what_is_asked_for_at_the_same_moment_is_left_to_whoever_asked_first(shop: Shop) -> None:
+    now = datetime.now(UTC)
+    first, second = [
+        await delivery_rows.insert_delivery(shop.pool, shop.id, recorded_at=now + timedelta(seconds=n), status="failed")
+        for n in range(2)
+    ]
+    asked = Replay.model_validate(everything())
+
+    async def page() -> list[UUID]:
+        async with shop.pool.acquire() as other:
+            found = await store.ask_page_again(other, shop.id, asked, after=(None, None), begin=now, limit=9)
+        return [delivery_id for _, delivery_id in found]
+
+    async with shop.pool.acquire() as connection:
+        async with connection.transaction():
+            assert await store.ask_again(connection, shop.id, first, now=now)
+            paging = asyncio.create_task(page())
+            await eventually(
+                lambda: shop.pool.fetchval(
+                    "SELECT EXISTS (SELECT FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock')"
+                )
+            )
+        assert await paging == [second]

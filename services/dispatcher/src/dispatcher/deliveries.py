@@ -42,7 +42,8 @@ class Delivery:
     sequence: int
     mode: Mode
     max_attempts: int
-    """Grows by one with each attempt that is not counted: made while the endpoint was down, or asked for."""
+    """Grows by one with each attempt that is not counted: made while the endpoint was down, or asked for when none
+    was left."""
     attempts: int = 0
     asked: bool = False
     """Somebody wants it made once more: no age and no outage keeps it back."""

@@ -518,11 +518,14 @@ async def ask_page_again(
     begin: datetime,
     limit: int,
 ) -> list[tuple[datetime, UUID]]:
-    """Make the next deliveries due again, one after the other from `begin` on, at the rate asked for."""
+    """Make the next deliveries due again, one after the other from `begin` on, at the rate asked for.
+
+    Locked first: one that somebody else asks for at the same moment may be under way by the time we get it.
+    """
     rows = await connection.fetch(
         "WITH page AS (SELECT d.recorded_at, d.id FROM dispatcher.deliveries d"
         f" WHERE {_REPLAYABLE} AND ($8::timestamptz IS NULL OR (d.recorded_at, d.id) > ($8, $9::uuid))"
-        " ORDER BY d.recorded_at, d.id LIMIT $10),"
+        " ORDER BY d.recorded_at, d.id LIMIT $10 FOR UPDATE),"
         " numbered AS (SELECT recorded_at, id, row_number() OVER (ORDER BY recorded_at, id) AS nth FROM page)"
         f" UPDATE dispatcher.deliveries d SET {_AGAIN},"
         "  due_at = $12::timestamptz + make_interval(secs => (n.nth / $11::numeric)::double precision)"
@@ -584,19 +587,17 @@ async def save_breakers(connection: Connection, changed: Mapping[UUID, Breaker])
     well = [target for target, breaker in changed.items() if breaker == HEALTHY]
     if well:
         await connection.execute("DELETE FROM dispatcher.breakers WHERE target_id = ANY($1::uuid[])", well)
-    for target, breaker in changed.items():
-        if breaker != HEALTHY:
-            await connection.execute(
-                "UPDATE dispatcher.breakers SET failures = $2, failing = $3, opened_at = $4, probes = $5,"
-                " probe_at = $6, slow_until = $7 WHERE target_id = $1",
-                target,
-                breaker.failures,
-                list(breaker.failing),
-                breaker.opened_at,
-                breaker.probes,
-                breaker.probe_at,
-                breaker.slow_until,
-            )
+    troubled = [
+        (target, b.failures, list(b.failing), b.opened_at, b.probes, b.probe_at, b.slow_until)
+        for target, b in changed.items()
+        if b != HEALTHY
+    ]
+    if troubled:
+        await connection.executemany(  # in one round trip
+            "UPDATE dispatcher.breakers SET failures = $2, failing = $3, opened_at = $4, probes = $5, probe_at = $6,"
+            " slow_until = $7 WHERE target_id = $1",
+            troubled,
+        )
 
 
 def _breaker(row: asyncpg.Record) -> Breaker:
