@@ -25,6 +25,9 @@ log = structlog.get_logger()
 
 GAUGES_EVERY = 15.0
 """Seconds between two looks at how much waits: as often as metrics are usually fetched."""
+AT_ONCE = 2000
+"""Deliveries that one look takes up, of all targets together: none is sent before all of them are loaded. Measured with
+1,000 endpoints that had much due: all that fitted was 32,000, and the first was sent after 9 seconds."""
 IDLE = 4
 """How many times the usual pause grows while nothing is due."""
 
@@ -89,6 +92,7 @@ class Due:
                 rooms, outages = await self._rooms(connection, targets)
                 if targets is None:
                     await self._measure(connection, rooms, outages)
+                rooms = shares(rooms)
                 claimed, probes = await self._claim(connection, rooms, outages, lease)
                 placed = [d for d in claimed if self._traffic.take(d.target_id)]
                 await self._let_go(connection, claimed, placed, lease)
@@ -211,3 +215,9 @@ class Due:
         for target, count in found.items():
             if count >= rooms.get(target, 0):
                 self._traffic.leave(target)
+
+
+def shares(rooms: Mapping[UUID, int]) -> dict[UUID, int]:
+    """What one look may take up for each target: its room, or as much as the others may; one at least."""
+    share = max(AT_ONCE // max(len(rooms), 1), 1)
+    return {target: min(room, share) for target, room in rooms.items()}

@@ -69,8 +69,10 @@ class Traffic:
             self.hungry.set()
 
     def leave(self, target: UUID) -> None:
-        """Note that more of this target is due in the database than fitted."""
+        """Note that more of this target is due in the database than was taken up."""
         self._behind.add(target)
+        if self._lanes.half_free(target):
+            self.hungry.set()
 
     def take_behind(self) -> list[UUID]:
         """Targets of which more was left, and which have room; forgotten with this."""
