@@ -253,7 +253,7 @@ async def test_a_replay_is_a_job_and_a_dry_run_a_number(api: ApiClient, pool: as
         counted = await api.post("/deliveries/replay", json=given | {"dry_run": True})
 
     assert (queued.status, queued.json) == (202, job)
-    assert (counted.status, counted.json) == (200, {"job_id": None, "count": 12})
+    assert (counted.status, counted.json) == (202, {"job_id": None, "count": 12})
     in_utc = {"from": "2026-06-05T14:23:00+00:00", "to": "2026-06-06T00:00:00+00:00"}
     assert asked == [("deliveries.replay", given | in_utc)]
 

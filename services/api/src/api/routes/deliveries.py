@@ -1,7 +1,6 @@
 """/deliveries: what was sent, what came of it, and once more; the dispatcher owns them."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from aiohttp import web
 
@@ -65,8 +64,7 @@ async def retry(request: web.Request, key: Key) -> web.Response:
 async def replay(request: web.Request, key: Key) -> web.Response:
     """Many once more, by a job; with `dry_run` only how many they are."""
     asked = checked(ReplayGiven, await read_object(request)).asked()
-    done: Any = await commands.ask(request, key, commands.DISPATCHER, "deliveries.replay", asked)
-    return as_json(done, status=202 if done["job_id"] else 200)
+    return as_json(await commands.ask(request, key, commands.DISPATCHER, "deliveries.replay", asked), status=202)
 
 
 def _not_found() -> ApiError:
