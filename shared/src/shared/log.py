@@ -2,13 +2,22 @@
 
 import logging
 import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import structlog
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
+Line = Callable[[Mapping[str, Any]], str]
+"""How the keys of one event are written on a terminal, behind the time."""
+Lines = Mapping[str, Line]
+"""Of events that have too many keys to be read there one by one, by their names."""
+NO_LINES: Lines = MappingProxyType({})
 
-def configure(service: str, *, level: str = "info", form: str = "auto") -> None:
+
+def configure(service: str, *, level: str = "info", form: str = "auto", lines: Lines = NO_LINES) -> None:
     """Set up structlog once per process. `form`: auto, console or json; auto asks whether stdout is a terminal."""
     console = form == "console" or (form == "auto" and sys.stdout.isatty())
     shared: list[structlog.typing.Processor] = [
@@ -18,7 +27,7 @@ def configure(service: str, *, level: str = "info", form: str = "auto") -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     structlog.configure(
-        processors=[*shared, *_rendering(console=console)],
+        processors=[*shared, *_rendering(console=console, lines=lines)],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=False,
@@ -51,7 +60,19 @@ def _without_traceback(_: object, __: str, event: structlog.typing.EventDict) ->
     return event
 
 
-def _rendering(*, console: bool) -> list[structlog.typing.Processor]:
+def _rendering(*, console: bool, lines: Lines = NO_LINES) -> list[structlog.typing.Processor]:
     if console:
-        return [structlog.dev.ConsoleRenderer(pad_event_to=24)]
+        return [Terminal(lines)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+class Terminal:
+    """Renders for people: by an event's own line, else key by key."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._by_key = structlog.dev.ConsoleRenderer(pad_event_to=24)
+
+    def __call__(self, logger: Any, name: str, event: structlog.typing.EventDict) -> str:
+        line = self._lines.get(str(event["event"]))
+        return f"{event['timestamp']} {line(event)}" if line else self._by_key(logger, name, event)

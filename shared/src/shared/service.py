@@ -180,10 +180,16 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]], stop: asy
             return
 
 
-def main(name: str, kind: type[S], run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+def main(
+    name: str,
+    kind: type[S],
+    run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]],
+    *,
+    lines: logs.Lines = logs.NO_LINES,
+) -> None:
     """A service's process: settings from the environment, logs, and `run` until SIGTERM or SIGINT."""
     settings = load(kind)
-    logs.configure(name, level=settings.log_level, form=settings.log_format)
+    logs.configure(name, level=settings.log_level, form=settings.log_format, lines=lines)
     log.info("service.starting")
     _collect_seldom()
     uvloop.run(_until_signalled(settings, run))

@@ -2,8 +2,10 @@
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -20,6 +22,8 @@ from dispatcher.send import Sender
 from shared.targets import Reach
 
 log = structlog.get_logger()
+
+ATTEMPT = "delivery.attempt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ def _tell(record: Record, step: Step | None) -> None:
         EVENT_SECONDS.observe((record.at - delivery.recorded_at).total_seconds() + answer.duration_ms / 1000)
     write = log.info if status == "delivered" else log.warning
     write(
-        "delivery.attempt",
+        ATTEMPT,
         **told,
         status=answer.status_code or answer.phase,
         attempt=f"{delivery.attempts + 1}/{delivery.max_attempts + bool(step and step.uncounted)}",
@@ -138,3 +142,14 @@ def _tell(record: Record, step: Step | None) -> None:
         next=f"{step.wait.total_seconds():.0f} s" if step and step.wait and status == "retrying" else status,
         why=answer.complaint,
     )
+
+
+def on_terminal(told: Mapping[str, Any]) -> str:
+    """An attempt's line for people: event, delivery, endpoint, customer, status, attempt n/m, ms, what is next, why.
+
+    With the time before it, everything but the reason is in 80 columns.
+    """
+    return (
+        f"{told['event_type']:12.12} {told['delivery']:8.8} {told['endpoint']:8.8} {told['customer']:12.12}"
+        f" {told['status']!s:>6.6} {told['attempt']:>3} {told['ms']:>5} {told['next']} {told['why'] or ''}"
+    ).rstrip()

@@ -1,0 +1,70 @@
+"""What an operator reads of an attempt: a line for people on a terminal, every key as JSON otherwise."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from dispatcher.attempt import ATTEMPT, on_terminal
+from shared.log import Terminal
+
+TOLD: dict[str, Any] = {
+    "event": ATTEMPT,
+    "level": "warning",
+    "timestamp": "14:23:05",
+    "service": "dispatcher",
+    "delivery": "984f75c8-c0af-5829-8c25-102a084f413c",
+    "endpoint": "01a20f98-0e1a-7682-984e-45a94e2cac05",
+    "event_type": "score_updated",
+    "customer": "abababababab",
+    "status": 500,
+    "attempt": "2/4",
+    "ms": 31,
+    "next": "120 s",
+    "why": "answered 500",
+}
+LINE = "14:23:05 score_update 984f75c8 01a20f98 abababababab    500 2/4    31 120 s answered 500"
+
+
+def on_screen(**changes: object) -> str:
+    return Terminal({ATTEMPT: on_terminal})(None, "warning", TOLD | changes)
+
+
+def test_an_attempt_is_one_line() -> None:
+    assert on_screen() == LINE
+
+
+@pytest.mark.parametrize("status", [200, "first_byte"])
+@pytest.mark.parametrize("then", ["delivered", "exhausted", "lease_lost", "86400 s"])
+def test_everything_but_the_reason_is_in_80_columns(status: object, then: str) -> None:
+    line = on_screen(event_type="customer_allowlist_removed", status=status, next=then, ms=30_000, why="it broke")
+    assert line.removesuffix(" it broke") == on_screen(
+        event_type="customer_allowlist_removed", status=status, next=then, ms=30_000, why=None
+    )
+    assert len(line.removesuffix(" it broke")) <= 80
+    assert then in line
+
+
+def test_other_events_are_told_key_by_key() -> None:
+    assert "01a20f98-0e1a" in on_screen(event="endpoint.down")
+
+
+PROCESS = """
+import json, sys, structlog
+from dispatcher.attempt import ATTEMPT, on_terminal
+from shared import log
+log.configure("dispatcher", form=sys.argv[1], lines={ATTEMPT: on_terminal})
+structlog.get_logger().warning(ATTEMPT, **json.loads(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_process_writes_it_in_the_form_that_is_asked_for(form: str) -> None:
+    told = {key: value for key, value in TOLD.items() if key not in {"event", "level", "timestamp", "service"}}
+    written = subprocess.check_output([sys.executable, "-c", PROCESS, form, json.dumps(told)], text=True)
+    if form == "console":
+        assert written[8:] == LINE[8:] + "\n"
+    else:
+        assert told.items() <= json.loads(written).items()
