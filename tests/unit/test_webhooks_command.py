@@ -26,6 +26,7 @@ from cli.webhooks import (
 from dispatcher import endpoints
 
 ID = UUID("0190a000-0000-7000-8000-000000000000")
+UNTIL = "2026-06-06 14:23:00"
 DELIVERY = UUID("1f2e3d4c-0000-5000-8000-000000000000")
 
 
@@ -110,6 +111,30 @@ def test_an_endpoint_that_is_off_says_why():
     assert described(endpoint(url="https://crm.example/\x1b[31m"))[1] == "  https://crm.example/?[31m"
 
 
+def test_an_endpoint_says_how_it_is_sent_to_where_that_is_not_the_default():
+    assert described(endpoint())[3:] == ["  fire_and_log"]
+    told = described(
+        endpoint(
+            delivery="retry",
+            format="slack",
+            include_email=False,
+            timeout=2,
+            headers={"Authorization": "***"},
+            filter={"field": "trust_score", "operator": "<", "value": 40},
+            permanent_codes=(401, 422),
+            standard_webhooks=True,
+            overlap_until=UNTIL,
+        )
+    )
+    assert told[3:] == [
+        (
+            "  retry; format slack; no e-mail; timeout 2 s; final: 401, 422; Standard Webhooks;"
+            f" headers Authorization; two secrets sign until {UNTIL}"
+        ),
+        '  filter {"field":"trust_score","operator":"<","value":40}',
+    ]
+
+
 def test_a_test_that_was_taken_says_what_the_receiver_said():
     told = outcome(trial(ok=True, status_code=200, body="th\x1bnks\n"), ID)
     assert told == ["The receiver answered HTTP 200 in 1,031 ms.", "It said: th?nks"]
@@ -120,6 +145,8 @@ def test_a_test_that_was_taken_says_what_the_receiver_said():
     [
         ({"error": {"phase": "connect", "message": "connection refused"}}, "at connect: connection refused"),
         ({"error": {"phase": "tls", "message": None}}, "can be reached"),
+        ({"error": {"phase": "first_byte", "message": "no complete answer"}}, "The receiver was reached"),
+        ({"status_code": 200, "error": {"phase": "body", "message": "no complete answer"}}, "The receiver was reached"),
         ({"status_code": 401}, "has this secret"),
         ({"status_code": 404}, "the path of the URL"),
         ({"status_code": 302}, "Redirects are not followed"),
@@ -169,6 +196,15 @@ def test_an_attempt_is_one_line_of_eighty_columns():
     assert attempt_line(attempt(), width=None).endswith("next 14:27:03 HTTP 500")
 
 
+def test_where_there_is_room_an_attempt_has_the_id_that_other_commands_take():
+    assert f" {DELIVERY} " in attempt_line(attempt(), width=120)
+    assert f" {DELIVERY} " in attempt_line(attempt(), width=None)
+
+
+def test_an_attempt_does_not_say_twice_what_was_answered():
+    assert attempt_line(attempt(error="answered 500"), width=None).endswith("next 14:27:03")
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
@@ -176,6 +212,7 @@ def test_an_attempt_is_one_line_of_eighty_columns():
         ({"status": "delivered", "status_code": 200, "error": None}, " 200 2/4    31 delivered"),
         ({"status": "parked", "next_attempt_at": None}, " parked"),
         ({"status": "exhausted", "status_code": None, "phase": "first_byte"}, " first_b 2/4    31 exhausted"),
+        ({"status": "exhausted", "status_code": 200, "phase": "body"}, "    body 2/4    31 exhausted"),
     ],
 )
 def test_an_attempt_tells_what_follows_from_it(fields, told):

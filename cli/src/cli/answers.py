@@ -77,8 +77,17 @@ class Endpoint(_Answer):
     events: tuple[str, ...]
     enabled: bool
     disabled_reason: str | None = None
+    delivery: str = "fire_and_log"
+    format: str = "trustlens"
+    include_email: bool = True
+    timeout: int = 10
     headers: Mapping[str, str] = {}
     """Their values are masked."""
+    filter: Any = None
+    permanent_codes: tuple[int, ...] = ()
+    standard_webhooks: bool = False
+    overlap_until: str | None = None
+    """While a secret is rotated."""
     secret: str | None = None
     """A generated one, in the answer that made it."""
     warnings: tuple[str, ...] = ()

@@ -20,6 +20,8 @@ from cli.jobs import watched
 from shared.jsontext import dumps
 
 COLUMNS = 80
+COLUMNS_WITH_ID = 120
+"""From this width on a line has room for a whole id and the reason."""
 POLL_SECONDS = 1.0
 FIRST_SHOWN = 10
 """Attempts that a tail begins with."""
@@ -150,7 +152,7 @@ def facts(delivery: DeliveryShown) -> Table:
 def attempts_table(delivery: DeliveryShown) -> Table:
     grid = Table.grid(padding=(0, 2))
     for attempt in delivery.attempts:
-        ended = str(attempt.status_code or attempt.phase or "")
+        ended = " ".join(str(part) for part in (attempt.status_code, attempt.phase) if part)
         said = attempt.error or (attempt.body or "").strip()
         grid.add_row(
             f"{attempt.number}.",
@@ -243,13 +245,19 @@ async def follow(
 
 
 def attempt_line(attempt: FollowedAttempt, *, width: int | None = COLUMNS) -> str:
-    """time, event, delivery, customer, answer, attempt n/m, ms, what follows, why. `width`: where it is cut."""
-    answer = str(attempt.status_code or attempt.phase or "")
+    """time, event, delivery, customer, answer, attempt n/m, ms, what follows, why. `width`: where it is cut.
+
+    Where there is room the delivery's id is whole: it is what the other commands take. Where it failed says more than
+    the status of an answer that broke off.
+    """
+    answer = str(attempt.phase or attempt.status_code or "")
+    delivery = str(attempt.delivery_id)[: None if width is None or width >= COLUMNS_WITH_ID else 8]
     told = (
-        f"{attempt.ended_at[11:]} {attempt.event:16.16} {attempt.delivery_id!s:8.8} {attempt.customer:12.12}"
+        f"{attempt.ended_at[11:]} {attempt.event:16.16} {delivery} {attempt.customer:12.12}"
         f" {answer:>7.7} {attempt.number}/{attempt.max_attempts} {attempt.duration_ms:>5} {consequence(attempt)}"
     )
-    return plain(f"{told} {attempt.error or ''}")[:width].rstrip()
+    why = attempt.error if attempt.error != f"answered {attempt.status_code}" else None
+    return plain(f"{told} {why or ''}")[:width].rstrip()
 
 
 def consequence(attempt: FollowedAttempt) -> str:

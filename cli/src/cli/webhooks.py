@@ -16,9 +16,13 @@ from shared.jsontext import dumps
 
 DEFAULT_EVENTS = ("score_updated", "customer_blocked", "checkout_blocked", "high_risk_order")
 """What the guide subscribes an endpoint to that names no events."""
+DEFAULT_TIMEOUT = 10
+"""Seconds."""
 MAX_LISTED = 1000
 MAX_SAID = 200
 """Characters of a receiver's answer that are shown."""
+_REACHED = {"first_byte", "body"}
+"""Phases in which somebody has the request, and what is wrong is the answer."""
 
 app = typer.Typer(help="Endpoints: where this store's events are sent.", no_args_is_help=True)
 
@@ -173,6 +177,8 @@ def outcome(tested: Trial, endpoint_id: UUID) -> list[str]:
 
 
 def advice(tested: Trial) -> str:
+    if tested.error and tested.error.phase in _REACHED:
+        return "The receiver was reached: it must answer 2xx, in whole and in time, before it works. Look into its log."
     match tested.status_code:
         case None:
             return "Nothing arrived there: check the URL, and that the receiver can be reached from TrustLens."
@@ -219,7 +225,24 @@ def described(endpoint: Endpoint) -> list[str]:
         f"  {plain(endpoint.url)}",
         *(f"  {line}" for line in about),
         f"  {', '.join(map(plain, endpoint.events))}",
+        *(f"  {line}" for line in settings(endpoint)),
     ]
+
+
+def settings(endpoint: Endpoint) -> list[str]:
+    """How it is sent to: whether with retries, and whatever else is not as it is by default."""
+    said = {
+        endpoint.delivery: True,
+        f"format {endpoint.format}": endpoint.format != "trustlens",
+        "no e-mail": not endpoint.include_email,
+        f"timeout {endpoint.timeout} s": endpoint.timeout != DEFAULT_TIMEOUT,
+        f"final: {', '.join(map(str, endpoint.permanent_codes))}": bool(endpoint.permanent_codes),
+        "Standard Webhooks": endpoint.standard_webhooks,
+        f"headers {', '.join(endpoint.headers)}": bool(endpoint.headers),
+        f"two secrets sign until {endpoint.overlap_until}": endpoint.overlap_until is not None,
+    }
+    kept = [f"filter {dumps(endpoint.filter)}"] if endpoint.filter is not None else []
+    return [plain(line) for line in ("; ".join(part for part, holds in said.items() if holds), *kept)]
 
 
 @app.command()
