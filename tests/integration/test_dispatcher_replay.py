@@ -97,6 +97,31 @@ async def test_a_delivery_that_is_not_there_cannot_be_retried(
     assert refusal.status == 404
 
 
+async def test_what_went_to_a_deleted_endpoint_is_not_asked_for_again_and_keeps_what_came_of_it(
+    dispatcher: DispatcherSettings, broker: Broker, shop: Shop, receiver: Receiver
+) -> None:
+    endpoint = await shop.endpoint()
+    await publish(broker, event(shop.id))
+    delivery_id = (await receiver.next()).delivery
+    await shop.idle()
+    assert (await ask(broker, shop, "webhook.delete", {"id": str(endpoint)})).refusal is None
+
+    refusal = (await ask(broker, shop, "delivery.retry", {"id": str(delivery_id)})).refusal
+    assert refusal is not None
+    assert (refusal.status, "its endpoint was deleted" in refusal.message) == (409, True)
+    counted = await ask(broker, shop, "deliveries.replay", everything(status="delivered", dry_run=True))
+    assert counted.body == {"job_id": None, "count": 0}
+    assert (await shop.finished(delivery_id))["status"] == "delivered"
+
+
+async def test_a_status_that_cannot_be_replayed_is_refused_by_its_place(
+    dispatcher: DispatcherSettings, broker: Broker, shop: Shop
+) -> None:
+    refusal = (await ask(broker, shop, "deliveries.replay", everything(status=["failed", "lost"]))).refusal
+    assert refusal is not None
+    assert list(refusal.params or {}) == ["status.1"]
+
+
 async def test_a_replay_makes_each_chosen_delivery_once_more_under_its_id(
     dispatcher: DispatcherSettings, broker: Broker, shop: Shop, receiver: Receiver
 ) -> None:

@@ -214,7 +214,8 @@ class EndpointCommands:
         if outcome is None:
             raise RefusedError(404, "trustlens_delivery_not_found", "There is no such delivery.")
         if not outcome:
-            raise RefusedError(409, "trustlens_delivery_under_way", "This delivery is under way, or was erased.")
+            why = "This delivery is under way, was erased, or its endpoint was deleted."
+            raise RefusedError(409, "trustlens_delivery_under_way", why)
         return {"id": str(delivery_id)}
 
     async def replay(self, transaction: Transaction, command: Command) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self, get_args
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dispatcher import store
 from dispatcher.clock import Clock, utc_now
@@ -26,6 +26,10 @@ MISSED: tuple[Replayed, ...] = ("failed", "exhausted")
 """What is replayed unless something else is asked for."""
 
 
+def _one_or_many(given: object) -> object:
+    return [given] if isinstance(given, str) else given
+
+
 class Replay(BaseModel):
     """What `POST /deliveries/replay` takes. From `from` until before `to`, by the time of the event."""
 
@@ -33,7 +37,8 @@ class Replay(BaseModel):
 
     webhook_id: UUID | None = None
     event: Annotated[str, Field(max_length=64)] | None = None
-    status: Replayed | tuple[Replayed, ...] = MISSED
+    status: Annotated[tuple[Replayed, ...], BeforeValidator(_one_or_many)] = MISSED
+    """One, or a list."""
     customer: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     from_: AwareDatetime = Field(alias="from")
     to: AwareDatetime
@@ -48,8 +53,7 @@ class Replay(BaseModel):
 
     @property
     def statuses(self) -> tuple[Status, ...]:
-        asked = (self.status,) if isinstance(self.status, str) else self.status
-        return tuple(name for name in get_args(Status) if name in asked)
+        return tuple(name for name in get_args(Status) if name in self.status)
 
 
 async def count(connection: Connection, store_id: UUID, asked: Replay) -> int:

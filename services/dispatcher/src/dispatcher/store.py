@@ -452,7 +452,7 @@ async def record(connection: Connection, records: Sequence[Recorded], *, now: da
         [r.at for r in records],
         [a and a.status_code for a in answers],
         [a and a.phase for a in answers],
-        [a and a.complaint for a in answers],
+        [a and a.words for a in answers],
         [a and a.duration_ms for a in answers],
         [a and a.address for a in answers],
         [a and a.body for a in answers],
@@ -472,12 +472,16 @@ _AGAIN = (
 
 
 async def ask_again(connection: Connection, store_id: UUID, delivery_id: UUID, *, now: datetime) -> bool | None:
-    """Make a finished or parked delivery due now. False: it is under way, or erased. None: there is none."""
+    """Make a finished or parked delivery due now.
+
+    False: it is under way, was erased, or its endpoint was deleted. None: there is none.
+    """
     status: str = await connection.execute(
         f"UPDATE dispatcher.deliveries SET {_AGAIN}, due_at = $3 WHERE store_id = $1 AND id = $2"
         " AND (finished_at IS NOT NULL OR status IN ('parked', 'retrying'))"
         " AND (leased_until IS NULL OR leased_until < now())"
-        " AND (status <> 'cancelled' OR reason IS DISTINCT FROM 'erased')",
+        " AND (status <> 'cancelled' OR reason IS DISTINCT FROM 'erased')"
+        " AND (endpoint_id IS NULL OR EXISTS (SELECT FROM dispatcher.endpoints e WHERE e.id = endpoint_id))",
         store_id,
         delivery_id,
         now,
@@ -495,7 +499,9 @@ _REPLAYABLE = (
     " AND ($5::uuid IS NULL OR d.endpoint_id = $5) AND ($6::text IS NULL OR d.event = $6)"
     " AND ($7::text IS NULL OR d.email_hash = $7) AND d.event <> 'test'"
     " AND (d.status <> 'cancelled' OR d.reason IS DISTINCT FROM 'erased')"
+    " AND (d.endpoint_id IS NULL OR EXISTS (SELECT FROM dispatcher.endpoints e WHERE e.id = d.endpoint_id))"
 )
+"""One whose endpoint was deleted can go nowhere: asked for again, it would only lose what came of it."""
 
 
 def _replayable(store_id: UUID, asked: "Replay") -> tuple[object, ...]:
