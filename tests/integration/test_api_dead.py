@@ -131,6 +131,7 @@ async def test_a_message_that_its_owner_buries_is_listed_with_the_reason_and_die
         await until(there)
         (message,) = await listed(api)
         assert (message["reason"], message["service"]) == ("unparseable", "dispatcher")
+        assert message["error"].startswith("Invalid JSON")
         died = datetime.fromisoformat(message["at"]).replace(tzinfo=UTC)
         assert abs((datetime.now(UTC) - died).total_seconds()) < 60
         assert (await api.post(f"/dead/{message['id']}/redrive")).status == 200

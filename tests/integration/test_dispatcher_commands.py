@@ -128,7 +128,7 @@ async def test_each_bad_field_is_refused_by_name(dispatcher: None, broker: Broke
     assert (refusal.status, refusal.code) == (400, "rest_invalid_param")
     assert set(refusal.params) == {"url", "events", "timeout", "format", "nonsense"}
     assert refusal.params["url"] == "its address is refused: private"
-    assert refusal.params["events"] == "unknown event: order_placed"
+    assert refusal.params["events"] == "has an unknown event: order_placed"
 
 
 async def test_a_test_delivery_is_made_at_once_and_logged_like_any_other(

@@ -38,7 +38,7 @@ def test_each_of_the_eight_events_can_be_subscribed_to_once() -> None:
 
 @pytest.mark.parametrize("name", ["order_placed", "test", "SCORE_UPDATED", ""])
 def test_an_unknown_event_is_refused_by_name(name: str) -> None:
-    assert wrong(events=["score_updated", name]) == {"events": f"unknown event: {name}"}
+    assert wrong(events=["score_updated", name]) == {"events": f"has an unknown event: {name}"}
 
 
 def test_only_https_is_called_unless_the_installation_allows_http() -> None:
@@ -125,7 +125,7 @@ def test_what_there_is_not_is_refused_by_name(field: str, value: Any) -> None:
 
 def test_a_slack_address_without_the_slack_format_is_refused_with_a_hint() -> None:
     slack = "https://hooks.slack.com/services/T0/B0/x"
-    assert wrong(url=slack) == {"format": "a hooks.slack.com URL takes Slack messages only: use format slack"}
+    assert wrong(url=slack) == {"format": "must be slack: a hooks.slack.com URL takes Slack messages only"}
     assert asked(url=slack, format="slack").format == "slack"
     assert set(wrong(url="https://HOOKS.slack.com:443/x")) == {"format"}
 

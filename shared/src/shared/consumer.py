@@ -311,8 +311,13 @@ def _brief(error: Exception) -> str:
     """What was wrong, without the values: an error must not carry an e-mail into a header or a log."""
     if isinstance(error, ValidationError):
         mistakes = error.errors(include_input=False, include_url=False, include_context=False)
-        return "; ".join(f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in mistakes[:5])[:500]
+        return "; ".join(": ".join(filter(None, (_dotted(m["loc"]), m["msg"]))) for m in mistakes[:5])[:500]
     return f"{type(error).__name__} at {_place(error)}"
+
+
+def _dotted(location: Sequence[int | str]) -> str:
+    """Empty where the whole is meant: a body that is no JSON."""
+    return ".".join(map(str, location))
 
 
 def _place(error: Exception) -> str:

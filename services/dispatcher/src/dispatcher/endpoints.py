@@ -127,7 +127,7 @@ class NewEndpoint(BaseModel):
     def _known_events(cls, names: list[str]) -> list[str]:
         unknown = [name for name in names if name not in SUBSCRIBABLE]
         if unknown:
-            raise PydanticCustomError("events", "unknown event: {names}", {"names": ", ".join(unknown)})
+            raise PydanticCustomError("events", "has an unknown event: {names}", {"names": ", ".join(unknown)})
         return list(dict.fromkeys(names)) or list(DEFAULT_EVENTS)
 
     @field_validator("format")
@@ -135,11 +135,9 @@ class NewEndpoint(BaseModel):
     def _known_format(cls, name: str, info: ValidationInfo) -> str:
         if name not in get_args(Format):
             known = " and ".join(get_args(Format))
-            raise PydanticCustomError(
-                "format", "unknown format: {name}; there are {known}", {"name": name, "known": known}
-            )
+            raise PydanticCustomError("format", "is unknown: {name}; there are {known}", {"name": name, "known": known})
         if name != "slack" and urlsplit(info.data.get("url", "")).hostname == SLACK_HOST:
-            raise PydanticCustomError("format", "a hooks.slack.com URL takes Slack messages only: use format slack", {})
+            raise PydanticCustomError("format", "must be slack: a hooks.slack.com URL takes Slack messages only", {})
         return name
 
     @field_validator("filter")
