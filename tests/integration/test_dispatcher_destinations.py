@@ -72,7 +72,7 @@ async def test_a_mail_without_a_server_to_send_it_fails_at_once_and_says_what_to
     assert "PATCH /store" in row["last_error"]
 
 
-async def test_a_rule_holds_and_cancels_orders_in_the_store_and_a_second_cancel_fails_in_words(
+async def test_a_rule_holds_and_cancels_orders_in_the_store_and_a_second_time_is_told_in_words(
     shop: Shop, broker: Broker, vault: Vault, tmp_path: Any
 ) -> None:
     orders = tmp_path / "orders.json"
@@ -81,12 +81,13 @@ async def test_a_rule_holds_and_cancels_orders_in_the_store_and_a_second_cancel_
         await shop.pool.execute("UPDATE api.stores SET url = $2 WHERE id = $1", shop.id, store.url)
         await stores.save_means(shop.pool, vault, shop.id, {"woocommerce": {"key": KEY, "secret": SECRET}})
         outcomes = []
-        for action in ("hold_order", "cancel_order", "cancel_order"):
+        for action in ("hold_order", "hold_order", "cancel_order", "cancel_order"):
             await publish(broker, change := fired(shop, action, reason="Too many refunds"))
             row = await delivery_of(shop, change)
             outcomes.append((row["status"], row["attempts"], row["last_error"]))
     assert outcomes == [
         ("delivered", 1, None),
+        ("delivered", 1, "already on hold"),
         ("delivered", 1, None),
         ("exhausted", 1, "the order is already cancelled"),
     ]

@@ -140,7 +140,7 @@ def _tell(record: Record, step: Step | None) -> None:
         attempt=f"{delivery.attempts + 1}/{delivery.max_attempts + bool(step and step.uncounted)}",
         ms=answer.duration_ms,
         next=f"{step.wait.total_seconds():.0f} s" if step and step.wait and status == "retrying" else status,
-        why=answer.complaint,
+        why=answer.words,
     )
 
 

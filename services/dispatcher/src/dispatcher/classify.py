@@ -47,6 +47,11 @@ class Answer:
         return None if delivered else self.final or self.error or f"answered {self.status_code}"
 
     @property
+    def words(self) -> str | None:
+        """For the delivery log: what was wrong, or what is to be said though nothing was (already on hold)."""
+        return self.complaint or self.error
+
+    @property
     def is_down(self) -> bool:
         """Whether it looks like an outage: no answer at all, or the other side's own trouble (5xx).
 
