@@ -111,10 +111,10 @@ def test_healthy_endpoints_have_the_same_turns_whether_others_hang_or_not():
     assert Counter(with_hung) == dict.fromkeys(range(fairness.ENDPOINTS), 3)
 
 
-def test_fairness_compares_the_slowest_hundredth_and_nothing_is_not_a_number():
-    alone, beside = [float(n) for n in range(1, 101)], [2.0 * n for n in range(1, 101)]
-    assert fairness.ratio(alone, beside) == 2.0
-    assert fairness.ratio([], beside) != fairness.ratio([], beside)
+def test_fairness_compares_the_middle_one_of_the_runs_slowest_hundredths():
+    runs = [[factor * n for n in range(1, 101)] for factor in (1.0, 50.0, 2.0)]
+    assert fairness.typical(runs, 99) == 198.0
+    assert fairness.typical([[]], 99) != fairness.typical([[]], 99)
 
 
 def test_the_beginning_is_counted_from_the_first_delivery():

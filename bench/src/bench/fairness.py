@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from bench import dispatching, stack
 from bench.progress import counted
@@ -72,28 +73,30 @@ def schedule(seconds: float, *, hung: bool) -> list[int]:
 
 
 def _result(without: Sequence[Part], beside: Sequence[Part]) -> Result:
-    alone, hung = ([wait for part in parts for wait in part.waits] for parts in (without, beside))
+    alone, hung = ([part.waits for part in parts] for parts in (without, beside))
     return Result(
         "fairness",
         [
             *_latencies(alone, "alone"),
             *_latencies(hung, f"beside {HANGING} that hang"),
-            Figure("p99 beside to alone", ratio(alone, hung), "times", RATIO),
+            Figure("p99 beside to alone", typical(hung, 99) / typical(alone, 99), "times", RATIO),
             Figure("requests that timed out", sum(part.timed_out for part in beside), "attempts"),
             Figure("not received", sum(p.missing for p in (*without, *beside)), "deliveries", Bound("at most", 0)),
         ],
-        series={"alone": alone, "beside": hung},
+        series={
+            "p99 alone": [typical([waits], 99) for waits in alone],
+            "p99 beside": [typical([waits], 99) for waits in hung],
+        },
     )
 
 
-def _latencies(waits: Sequence[float], when: str) -> list[Figure]:
-    return [
-        Figure(f"healthy p{percent} {when}", 1000 * (percentile(waits, percent) or float("nan")), "ms")
-        for percent in PERCENTS
-    ]
+def _latencies(runs: Sequence[Sequence[float]], when: str) -> list[Figure]:
+    return [Figure(f"healthy p{percent} {when}", 1000 * typical(runs, percent), "ms") for percent in PERCENTS]
 
 
-def ratio(alone: Sequence[float], beside: Sequence[float]) -> float:
-    """Of the 99th percentiles; not a number where nothing came."""
-    before, after = percentile(alone, 99), percentile(beside, 99)
-    return after / before if before and after else float("nan")
+def typical(runs: Sequence[Sequence[float]], percent: float) -> float:
+    """The median of the runs' percentiles: what else the machine did in one of them moves it little.
+
+    Not a number where nothing came.
+    """
+    return median(percentile(waits, percent) or float("nan") for waits in runs)

@@ -61,7 +61,7 @@ def sizes(*, full: bool, scale: float) -> Sizes:
         lane_seconds=(30 if full else 15) * max(scale, 0.2),
         deliveries=scaled(20_000 if full else 4_000),
         latency_seconds=(30 if full else 10) * max(scale, 0.2),
-        fairness_seconds=(20 if full else 5) * max(scale, 0.2),
+        fairness_seconds=(20 if full else 4) * max(scale, 0.2),
         due=scaled(1_000_000 if full else 100_000),
     )
 
@@ -114,7 +114,7 @@ async def _of_the_dispatcher(name: str, site: Site, sizes: Sizes) -> Result:
         case "delivery_latency":
             return await delivery_latency.measure(site, seconds=sizes.latency_seconds)
         case "fairness":
-            return await fairness.measure(site, seconds=sizes.fairness_seconds, rounds=min(sizes.rounds, 2))
+            return await fairness.measure(site, seconds=sizes.fairness_seconds, rounds=sizes.rounds)
         case "due_memory":
             return await due_memory.measure(site, count=sizes.due)
         case _:
