@@ -229,7 +229,7 @@ async def test_attempts_are_followed_as_they_are_made(road: Mapping[str, str], r
     assert as_json.stdout
     try:
         first = (await following.stdout.readline()).decode()
-        assert re.fullmatch(r"\d\d:\d\d:\d\d test +[0-9a-f]{8} [0-9a-f]{12} +200 1/1 +\d+ delivered\n", first)
+        assert re.fullmatch(r"\d\d:\d\d:\d\d test +[0-9a-f-]{36} [0-9a-f]{12} +200 1/1 +\d+ delivered\n", first)
         receiver.statuses["/crm"] = 500
         await trustlens(road, "webhooks", "test", endpoint, code=1)
         assert " 500 1/1 " in (await following.stdout.readline()).decode()
