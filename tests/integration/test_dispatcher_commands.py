@@ -131,6 +131,18 @@ async def test_each_bad_field_is_refused_by_name(dispatcher: None, broker: Broke
     assert refusal.params["events"] == "has an unknown event: order_placed"
 
 
+async def test_an_endpoint_whose_url_may_not_be_called_any_more_can_still_be_switched_off(
+    dispatcher: None, broker: Broker, shop: Shop
+) -> None:
+    made = await answered(broker, shop, "webhook.create", {"url": "https://crm.example/hook"})
+    closed = "http://10.0.0.1/hook"
+    await shop.pool.execute("UPDATE dispatcher.endpoints SET url = $2 WHERE id = $1", UUID(made["id"]), closed)
+    off = await answered(broker, shop, "webhook.update", {"id": made["id"], "fields": {"enabled": False}})
+    assert (off["enabled"], off["url"]) == (False, closed)
+    refusal = await refused(broker, shop, "webhook.update", {"id": made["id"], "fields": {"url": closed}})
+    assert set(refusal.params) == {"url"}
+
+
 async def test_a_test_delivery_is_made_at_once_and_logged_like_any_other(
     dispatcher: None, broker: Broker, shop: Shop, receiver: Receiver
 ) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -28,6 +29,9 @@ from shared.signing import is_standard_secret
 from shared.targets import MASK, SHORT_SECRET, Reach
 
 log = structlog.get_logger()
+
+ANYWHERE = Reach(allow_http=True, allowed=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+"""To take what is stored as it is; sending judges it each time."""
 
 
 class _Asked(BaseModel):
@@ -112,10 +116,14 @@ class EndpointCommands:
         return endpoint_json(endpoint) | _secret_shown(given=new.secret, secret=secret)
 
     async def update(self, transaction: Transaction, command: Command) -> dict[str, Any]:
-        """The endpoint with these fields changed. The secret is not one of them: it is rotated."""
+        """The endpoint with these fields changed. The secret is not one of them: it is rotated.
+
+        A URL that stays is not judged anew: one that may not be called any more must not keep its endpoint switched on.
+        """
         asked: _Change = parse(_Change, command.data)
         endpoint = await self._locked(transaction, command, asked.id)
-        changed = parse(NewEndpoint, changed_fields(endpoint, asked.fields), context=self._reach)
+        reach = self._reach if "url" in asked.fields else ANYWHERE
+        changed = parse(NewEndpoint, changed_fields(endpoint, asked.fields), context=reach)
         if changed.standard_webhooks and not _has_standard_secrets(endpoint):
             raise invalid({"standard_webhooks": "its secret is not a whsec_ one: rotate it to one first"})
         new = await store.replace_endpoint(
