@@ -3,13 +3,20 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
-from dispatcher.attempt import ATTEMPT, on_terminal
+from dispatcher.attempt import ATTEMPT, _tell, on_terminal
+from dispatcher.classify import Answer
+from dispatcher.deliveries import Delivery, Step
+from dispatcher.recorder import Record
 from shared.log import Terminal
 
+NOW = datetime(2026, 6, 5, 14, 23, 5, tzinfo=UTC)
 TOLD: dict[str, Any] = {
     "event": ATTEMPT,
     "level": "warning",
@@ -45,6 +52,28 @@ def test_everything_but_the_reason_is_in_80_columns(status: object, then: str) -
     )
     assert len(line.removesuffix(" it broke")) <= 80
     assert then in line
+
+
+def test_an_answer_that_broke_off_is_told_by_where_it_did_and_not_by_its_status() -> None:
+    delivery = Delivery(
+        recorded_at=NOW,
+        id=uuid4(),
+        store_id=uuid4(),
+        target_id=uuid4(),
+        endpoint_id=None,
+        rule_id=None,
+        event="score_updated",
+        source_id=uuid4(),
+        shape="trustlens",
+        email_hash="ab" * 32,
+        sequence=1,
+        mode="retry",
+        max_attempts=4,
+    )
+    broken = Answer(2000, status_code=200, phase="body", error="no complete answer within 2 s")
+    with capture_logs() as logged:
+        _tell(Record(delivery, uuid4(), NOW, answer=broken), Step("failed"))
+    assert [(line["status"], line["why"]) for line in logged] == [("body", "no complete answer within 2 s")]
 
 
 def test_other_events_are_told_key_by_key() -> None:

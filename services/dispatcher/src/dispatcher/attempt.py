@@ -136,7 +136,7 @@ def _tell(record: Record, step: Step | None) -> None:
     write(
         ATTEMPT,
         **told,
-        status=answer.status_code or answer.phase,
+        status=answer.phase or answer.status_code,  # a 200 whose body broke off is no 200
         attempt=f"{delivery.attempts + 1}/{delivery.max_attempts + bool(step and step.uncounted)}",
         ms=answer.duration_ms,
         next=f"{step.wait.total_seconds():.0f} s" if step and step.wait and status == "retrying" else status,
