@@ -62,6 +62,10 @@ def test_the_same_delivery_received_twice_is_no_complaint():
     assert complaints(replace(GOOD, received=[received("a"), received("b"), received("a")])) == []
 
 
+def test_what_was_left_out_as_a_repeat_is_no_complaint():
+    assert complaints(with_deliveries(repeats=1000)) == []
+
+
 @pytest.mark.parametrize(
     ("findings", "complaint"),
     [
@@ -78,6 +82,7 @@ def test_the_same_delivery_received_twice_is_no_complaint():
         (with_deliveries(failed=1), "1 deliveries failed."),
         (with_deliveries(exhausted=1), "1 deliveries ran out of attempts."),
         (with_deliveries(retrying=1, pending=1), "2 deliveries were not finished in time."),
+        (with_deliveries(suppressed=3), "3 deliveries were not sent at all."),
     ],
 )
 def test_each_broken_promise_is_told(findings, complaint):

@@ -8,6 +8,8 @@ from uuid import UUID
 import asyncpg
 
 UNFINISHED = ("pending", "retrying", "parked")
+REPEATS = "repeats"
+"""Suppressed because they would only have said again what the last one said: as promised, and no loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,12 @@ async def read(connection: asyncpg.Connection, store_id: UUID) -> Numbers:
 
 
 async def deliveries(connection: asyncpg.Connection, store_id: UUID) -> Counter[str]:
-    """How many deliveries of the store have which status."""
+    """How many deliveries of the store have which status; those left out as repeats are counted apart."""
     rows = await connection.fetch(
-        "SELECT status, count(*) AS n FROM dispatcher.deliveries WHERE store_id = $1 GROUP BY status", store_id
+        "SELECT CASE WHEN status = 'suppressed' AND reason = 'duplicate' THEN $2 ELSE status END AS status,"
+        " count(*) AS n FROM dispatcher.deliveries WHERE store_id = $1 GROUP BY 1",
+        store_id,
+        REPEATS,
     )
     return Counter({row["status"]: row["n"] for row in rows})
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.demo_numbers import Numbers, Suspect
+from cli.demo_numbers import REPEATS, Numbers, Suspect
 from cli.latency import percentile
 from cli.posting import Result
 from cli.receiver import Received
@@ -71,6 +71,7 @@ def _overview(findings: Findings) -> Table:
     table.add_row("  verified", f"{len(findings.verified_ids):,}")
     table.add_row("  failed", f"{deliveries['failed'] + deliveries['exhausted']:,}")
     table.add_row("  suppressed", f"{deliveries['suppressed']:,}")
+    table.add_row("left out as repeats", f"{deliveries[REPEATS]:,}")
     table.add_row("order to POST", ", ".join(f"p{percent} {_seconds(latencies, percent)}" for percent in (50, 95, 99)))
     return table
 
