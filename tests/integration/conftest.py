@@ -10,7 +10,10 @@ from api.settings import ApiSettings
 from api.stores import CreatedStore, create_store
 from shared.broker import Broker
 from shared.secrets import Vault
+from support import dispatcher_shop
 from support.api_client import ApiClient, serving
+from support.dispatcher_shop import Shop
+from support.dispatching import Receiver
 
 Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
@@ -54,3 +57,15 @@ def api_settings(database_url: str, amqp_url: str, secret_keys: str, name_prefix
 async def api(api_settings: ApiSettings, api_store: CreatedStore) -> AsyncIterator[ApiClient]:
     async with serving(api_settings, api_store) as client:
         yield client
+
+
+@pytest.fixture
+async def shop(pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Shop]:
+    """A store as the dispatcher's tests need one: endpoints, rule targets, a receiver of its own."""
+    async with dispatcher_shop.opened(pool, vault) as shop:
+        yield shop
+
+
+@pytest.fixture
+def receiver(shop: Shop) -> Receiver:
+    return shop.receiver

@@ -5,21 +5,13 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import pytest
 
 from shared.ids import derived
-from shared.secrets import Vault
-from support import dispatcher_parts, dispatcher_shop
+from support import dispatcher_parts
 from support.dispatcher_parts import FAILED, Dispatcher, World
 from support.dispatcher_shop import Shop
 from support.dispatching import event
-
-
-@pytest.fixture
-async def shop(pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Shop]:
-    async with dispatcher_shop.opened(pool, vault) as shop:
-        yield shop
 
 
 @pytest.fixture

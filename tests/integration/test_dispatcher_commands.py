@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from cli.verification import Verdict, verify
@@ -14,8 +13,6 @@ from dispatcher.settings import DispatcherSettings
 from shared.broker import Broker
 from shared.commands import Answer, Asker, Refusal
 from shared.ids import uuid7
-from shared.secrets import Vault
-from support import dispatcher_shop
 from support.dispatcher_shop import SECRET, Shop
 from support.dispatching import Receiver, dispatching, event, local_settings, publish
 
@@ -25,17 +22,6 @@ def settings(database_url: str, amqp_url: str, name_prefix: str, secret_keys: st
     return local_settings(
         database_url=database_url, amqp_url=amqp_url, name_prefix=name_prefix, secret_keys=secret_keys
     )
-
-
-@pytest.fixture
-async def shop(pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Shop]:
-    async with dispatcher_shop.opened(pool, vault) as shop:
-        yield shop
-
-
-@pytest.fixture
-def receiver(shop: Shop) -> Receiver:
-    return shop.receiver
 
 
 @pytest.fixture

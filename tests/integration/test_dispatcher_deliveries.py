@@ -1,10 +1,8 @@
 """Events and automations in, signed requests and recorded deliveries out; real Postgres, RabbitMQ and HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import pytest
 
 from cli.verification import Verdict, verify
@@ -13,8 +11,6 @@ from dispatcher.settings import DispatcherSettings
 from shared.broker import Broker
 from shared.events import Event, EventType
 from shared.ids import derived, uuid7
-from shared.secrets import Vault
-from support import dispatcher_shop
 from support.dispatcher_shop import SECRET, Shop
 from support.dispatching import Received, Receiver, automation, dispatching, event, eventually, local_settings, publish
 
@@ -24,17 +20,6 @@ def settings(database_url: str, amqp_url: str, name_prefix: str, secret_keys: st
     return local_settings(
         database_url=database_url, amqp_url=amqp_url, name_prefix=name_prefix, secret_keys=secret_keys
     )
-
-
-@pytest.fixture
-async def shop(pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Shop]:
-    async with dispatcher_shop.opened(pool, vault) as shop:
-        yield shop
-
-
-@pytest.fixture
-def receiver(shop: Shop) -> Receiver:
-    return shop.receiver
 
 
 def verdict(received: Received) -> Verdict:

@@ -12,17 +12,11 @@ from api import stores
 from shared.broker import Broker
 from shared.events import Automation
 from shared.secrets import Vault
-from support import dispatcher_shop, fake_store, smtp
+from support import fake_store, smtp
 from support.dispatcher_shop import Shop
 from support.dispatching import automation, dispatching, eventually, local_settings, publish
 from support.fake_store import KEY, SECRET
 from support.orders import order
-
-
-@pytest.fixture
-async def shop(pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Shop]:
-    async with dispatcher_shop.opened(pool, vault) as shop:
-        yield shop
 
 
 @pytest.fixture(autouse=True)

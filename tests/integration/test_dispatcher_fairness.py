@@ -2,27 +2,18 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from dispatcher.settings import DispatcherSettings
 from shared.broker import Broker
-from shared.secrets import Vault
-from support import dispatcher_parts, dispatcher_shop
+from support import dispatcher_parts
 from support.dispatcher_parts import World
 from support.dispatcher_shop import Shop
 from support.dispatching import dispatching, event, local_settings, publish
 
 CAP = 4
 HUNG, HEALTHY, EVENTS = 10, 40, 30
-
-
-@pytest.fixture
-async def shop(pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Shop]:
-    async with dispatcher_shop.opened(pool, vault) as shop:
-        yield shop
 
 
 @pytest.fixture

@@ -15,19 +15,12 @@ from dispatcher.classify import Answer
 from dispatcher.metrics import EVENT_SECONDS, OLDEST_DUE, PARKED, SUPPRESSED
 from shared.events import Event
 from shared.ids import derived
-from shared.secrets import Vault
-from support import dispatcher_parts, dispatcher_shop
+from support import dispatcher_parts
 from support.dispatcher_parts import FAILED, OK, UNREACHABLE, Dispatcher, World
 from support.dispatcher_shop import Shop
 from support.dispatching import automation, event
 
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-async def shop(pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Shop]:
-    async with dispatcher_shop.opened(pool, vault) as shop:
-        yield shop
 
 
 @pytest.fixture

@@ -17,22 +17,10 @@ from shared.commands import Answer, Asker
 from shared.ids import derived, uuid7
 from shared.jobs import Job
 from shared.outbox import Transaction
-from shared.secrets import Vault
-from support import delivery_rows, dispatcher_shop
+from support import delivery_rows
 from support.dispatcher_parts import Clock
 from support.dispatcher_shop import Shop
 from support.dispatching import Receiver, dispatching, event, eventually, local_settings, publish
-
-
-@pytest.fixture
-async def shop(pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Shop]:
-    async with dispatcher_shop.opened(pool, vault) as shop:
-        yield shop
-
-
-@pytest.fixture
-def receiver(shop: Shop) -> Receiver:
-    return shop.receiver
 
 
 @pytest.fixture

@@ -4,31 +4,17 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from dispatcher.settings import DispatcherSettings
 from shared.broker import Broker
 from shared.commands import Asker
-from shared.secrets import Vault
-from support import dispatcher_shop
 from support.dispatcher_shop import SECRET, Shop
 from support.dispatching import Received, Receiver, dispatching, event, local_settings, publish
 from support.seed.verify import verify_trustlens_webhook
 
 NEW = "another secret of thirty-two characters"
-
-
-@pytest.fixture
-async def shop(pool: asyncpg.Pool, vault: Vault) -> AsyncIterator[Shop]:
-    async with dispatcher_shop.opened(pool, vault) as shop:
-        yield shop
-
-
-@pytest.fixture
-def receiver(shop: Shop) -> Receiver:
-    return shop.receiver
 
 
 @pytest.fixture

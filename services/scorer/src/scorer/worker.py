@@ -179,10 +179,10 @@ class Scorer:
     async def _begin_stores(self, connection: Connection, found: Batch) -> None:
         """A store's first order says in which currency it counts."""
         firsts: dict[UUID, str] = {}
-        for (store_id, _), steps in sorted(found.steps.items()):
-            for step in steps:
-                if isinstance(step, Incoming) and not self.rules(store_id).stored.version:
-                    firsts.setdefault(store_id, step.order.currency)
+        for key in sorted(key for key in found.steps if not self.rules(key[0]).stored.version):
+            for step in found.steps[key]:
+                if isinstance(step, Incoming):
+                    firsts.setdefault(key[0], step.order.currency)
         for store_id, currency in firsts.items():
             await scoring.begin(connection, store_id, currency)
             await self.reread_rules(connection, store_id)
