@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 
 from integration.conftest import Until
 from shared.broker import Broker
-from shared.consumer import MAX_TRIES, SUSPICIOUS, Consumer, Message
+from shared.consumer import MAX_TRIES, SUSPICIOUS, TRIES_APART, Consumer, Message
 from shared.db import MeanwhileError
 from shared.secrets import Vault
 from shared.topology import dead
@@ -139,28 +139,50 @@ async def test_a_message_that_was_delivered_often_is_processed_alone(
     assert await depth(broker, dead(QUEUE)) == 0
 
 
-async def test_a_message_that_no_try_alone_ever_finishes_is_poison(broker: Broker, pool: asyncpg.Pool) -> None:
-    tries = 0
-
-    async def crash(batch: Sequence[int]) -> None:
-        """Hangs, so that its process can be ended in the middle."""
-        nonlocal tries
-        tries += 1
-        begun.set()
-        await asyncio.Event().wait()
-
-    await put(broker, QUEUE, bodies(13))
-    await let_go(broker, QUEUE, times=SUSPICIOUS, count=1)
-    for _ in range(MAX_TRIES):
+async def killed(broker: Broker, pool: asyncpg.Pool, *, times: int) -> None:
+    """The process ended that often, each time in the middle of its first message."""
+    for _ in range(times):
         begun = asyncio.Event()
-        running = asyncio.create_task(consumer(broker, pool, crash).run(asyncio.Event()))
+        running = asyncio.create_task(consumer(broker, pool, hanging(begun)).run(asyncio.Event()))
         await begun.wait()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    async with consuming(broker, pool, crash):
+
+
+def hanging(begun: asyncio.Event) -> Process:
+    async def hang(_: Sequence[int]) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    return hang
+
+
+async def test_a_message_that_no_try_alone_ever_finishes_is_poison(broker: Broker, pool: asyncpg.Pool) -> None:
+    await put(broker, QUEUE, bodies(13))
+    await let_go(broker, QUEUE, times=SUSPICIOUS, count=1)
+    for _ in range(MAX_TRIES):
+        await killed(broker, pool, times=1)
+        await pool.execute("UPDATE rule_engine.suspects SET last_try_at = last_try_at - $1::interval", TRIES_APART)
+    async with consuming(broker, pool, hanging(begun := asyncio.Event())):
         (buried,) = await take(broker, dead(QUEUE))
     assert (buried.body, buried.headers["x-trustlens-reason"]) == (b"13", "poison")
-    assert tries == MAX_TRIES
+    assert not begun.is_set()
+
+
+async def test_a_service_that_is_killed_again_and_again_within_seconds_buries_nothing(
+    broker: Broker, pool: asyncpg.Pool
+) -> None:
+    await put(broker, QUEUE, bodies(7))
+    await let_go(broker, QUEUE, times=SUSPICIOUS, count=1)
+    await killed(broker, pool, times=MAX_TRIES + 2)
+    done = asyncio.Event()
+
+    async def succeed(_: Sequence[int]) -> None:
+        done.set()
+
+    async with consuming(broker, pool, succeed):
+        await done.wait()
+    assert await depth(broker, dead(QUEUE)) == 0
 
 
 async def test_stopping_in_the_middle_of_a_transient_failure_is_no_try_that_failed(

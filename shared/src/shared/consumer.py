@@ -13,7 +13,7 @@ import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
 import aiormq.abc
@@ -38,6 +38,9 @@ SUSPICIOUS = 3
 """Earlier deliveries after which a message is processed alone."""
 MAX_TRIES = 3
 """Unfinished tries alone before a message is poison."""
+TRIES_APART = timedelta(seconds=30)
+"""Tries that begin within this time of a counted one are not counted. A message that ends its process does so again
+later too; one that was at the head of the queue while somebody ended the process again and again does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ class Consumer(Generic[T]):
             outcomes = await self._outcomes_of(batch, stop)
         except _Abandon:
             if suspect:
-                await self._take_back_try(suspect)
+                await self._forget_tries(suspect)
             raise
         if suspect:
             await self._cleared(suspect, stop)
@@ -220,22 +223,26 @@ class Consumer(Generic[T]):
         return await self._patiently(lambda: self._count_try(message), stop)
 
     async def _count_try(self, message: Message) -> int:
+        """How many there were, this one included. `last_try_at` is of the last that was counted."""
         return int(
             await self._pool.fetchval(
                 f"INSERT INTO {self._schema}.suspects AS s (queue, message_id, tries, last_try_at)"
-                " VALUES ($1, $2, 1, now()) ON CONFLICT (queue, message_id)"
-                " DO UPDATE SET tries = s.tries + 1, last_try_at = now() RETURNING tries",
+                " VALUES ($1, $2, 1, now()) ON CONFLICT (queue, message_id) DO UPDATE"
+                " SET tries = s.tries + (s.last_try_at <= now() - $3::interval)::integer,"
+                "  last_try_at = CASE WHEN s.last_try_at <= now() - $3::interval THEN now() ELSE s.last_try_at END"
+                " RETURNING tries",
                 self._queue,
                 message.id,
+                TRIES_APART,
             )
         )
 
-    async def _take_back_try(self, message: Message) -> None:
-        """Stopping is no try that failed. Where Postgres is away it stays counted, as after a crash."""
+    async def _forget_tries(self, message: Message) -> None:
+        """Who waits with it for better times ends no process. Where Postgres is away they stay counted."""
         try:
             async with asyncio.timeout(1):
                 await self._pool.execute(
-                    f"UPDATE {self._schema}.suspects SET tries = tries - 1 WHERE queue = $1 AND message_id = $2",
+                    f"DELETE FROM {self._schema}.suspects WHERE queue = $1 AND message_id = $2",
                     self._queue,
                     message.id,
                 )
