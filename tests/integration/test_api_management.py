@@ -152,12 +152,9 @@ async def tell(pool: asyncpg.Pool, store_id: UUID, told: Told) -> None:
         store_id=store_id,
         email_hash=HASH,
         trigger="segment_changed",
-        skips=json.dumps(
-            [
-                {"rule_id": str(told.rule), "rule_version": 1, "reason": "new_segment = risk: actual normal"},
-                {"rule_id": str(uuid7()), "rule_version": 3, "reason": "another rule's"},
-            ]
-        ),
+        rule_ids=[uuid7(), told.rule],
+        versions=[3, 1],
+        reasons=["another rule's", "new_segment = risk: actual normal"],
     )
     await insert(
         pool,

@@ -63,8 +63,8 @@ async def firings(pool: asyncpg.Pool) -> list[asyncpg.Record]:
 
 
 async def reasons(pool: asyncpg.Pool) -> list[str]:
-    rows = await pool.fetch("SELECT skips FROM rule_engine.evaluations ORDER BY recorded_at, event_id")
-    return [skip["reason"] for row in rows for skip in json.loads(row["skips"])]
+    rows = await pool.fetch("SELECT reasons FROM rule_engine.evaluations ORDER BY recorded_at, event_id")
+    return [reason for row in rows for reason in row["reasons"]]
 
 
 async def sent(pool: asyncpg.Pool) -> list[Automation]:

@@ -10,21 +10,19 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from shared.conditions import (
-    FIELDS,
     MAX_DEPTH,
     MAX_LEAVES,
     All,
     AnyOf,
     Condition,
-    Fields,
     Leaf,
     Not,
     check,
     fields_named,
-    fields_of,
     too_large,
 )
 from shared.events import Change, Dispute, EventData, Refund
+from shared.fields import FIELDS, Fields, fields_of
 from shared.mistakes import mistakes
 from support.events import event, order, snapshot
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rule_engine.cooldown import decide, key_of, still_cooling, words
 from rule_engine.evaluate import Candidate, evaluate
 from rule_engine.rules import Rule, stored_rule
-from shared.conditions import fields_of
+from shared.fields import fields_of
 from shared.ids import uuid7
 from support.events import T0, event, snapshot
 

@@ -476,10 +476,10 @@ _EVALUATIONS = """
            values, actions
     FROM rule_engine.firings WHERE store_id = $1 AND rule_id = $2
     UNION ALL
-    SELECT e.recorded_at, NULL, e.event_id, (skip->>'rule_version')::integer, e.trigger, e.email_hash, e.order_id,
-           'skipped', skip->>'reason', coalesce(skip->'values', '{}'), '[]'
-    FROM rule_engine.evaluations e, jsonb_array_elements(e.skips) AS skip
-    WHERE e.store_id = $1 AND skip->>'rule_id' = $2::text
+    SELECT e.recorded_at, NULL, e.event_id, e.versions[n], e.trigger, e.email_hash, e.order_id,
+           CASE WHEN $2 = ANY(e.failed) THEN 'failed' ELSE 'skipped' END, e.reasons[n], e.seen, '[]'
+    FROM rule_engine.evaluations e, array_position(e.rule_ids, $2) AS n
+    WHERE e.store_id = $1 AND n IS NOT NULL
 """
 
 

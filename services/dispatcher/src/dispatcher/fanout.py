@@ -10,8 +10,9 @@ from dispatcher.deliveries import DISABLED, Delivery, Step, max_attempts
 from dispatcher.destinations import email, slack, webhook, woocommerce
 from dispatcher.destinations.webhook import Site
 from dispatcher.endpoints import Endpoint, Mode, Target, subscribers
-from shared.conditions import Fields, check, customer_fields, fields_of
+from shared.conditions import check
 from shared.events import Automation, Event
+from shared.fields import Fields, customer_fields, fields_of
 from shared.ids import derived
 
 SHAPE = "trustlens"

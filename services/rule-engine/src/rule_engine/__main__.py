@@ -3,8 +3,9 @@
 import asyncio
 from functools import partial
 
-from rule_engine import commands, store
+from rule_engine import commands
 from rule_engine.settings import RuleEngineSettings
+from rule_engine.store import cooldowns
 from rule_engine.worker import RuleEngine, parse_event
 from shared.commands import Commands, parse_asked
 from shared.service import Service, every, health_app, main, running
@@ -39,7 +40,7 @@ def _consume(service: Service, engine: RuleEngine, settings: RuleEngineSettings)
 async def _upkeep(service: Service, engine: RuleEngine, settings: RuleEngineSettings) -> None:
     keep = {"rule_engine.evaluations": settings.skipped_days, "rule_engine.firings": settings.firing_days}
     await service.upkeep(engine.partitions, keep)
-    await store.forget_cooldowns(service.pool, COOLDOWN_DAYS)
+    await cooldowns.forget_cooldowns(service.pool, COOLDOWN_DAYS)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from rule_engine import store
 from rule_engine.rules import NewRule, Saved, SendToEndpoint, SendToUrl, Target, rule_json
+from rule_engine.store import rules, rulesets
 from shared.commands import Command, Handler, invalid, parse
 from shared.db import Connection
 from shared.ids import uuid7
@@ -28,9 +28,9 @@ async def _create(connection: Connection, vault: Vault, store_id: UUID, asked: N
     await _require_endpoints(connection, store_id, asked)
     now = datetime.now(UTC)
     saved = Saved(uuid7(), store_id, 1, asked, dict(_targets(asked)), created_at=now, updated_at=now)
-    await store.insert_rule(connection, saved)
-    await store.insert_targets(connection, vault, saved, saved.targets.values())
-    await store.raise_revision(connection, store_id)
+    await rules.insert_rule(connection, saved)
+    await rules.insert_targets(connection, vault, saved, saved.targets.values())
+    await rulesets.raise_revision(connection, store_id)
     return _told_once(saved)
 
 
@@ -38,7 +38,7 @@ async def _require_endpoints(connection: Connection, store_id: UUID, asked: NewR
     named = {n: action.webhook_id for n, action in enumerate(asked.actions) if isinstance(action, SendToEndpoint)}
     if not named:
         return
-    found = await store.endpoints(connection, store_id, set(named.values()))
+    found = await rules.endpoints(connection, store_id, set(named.values()))
     missing = {f"actions.{n}.webhook_id": "there is no such endpoint" for n, i in named.items() if i not in found}
     if missing:
         raise invalid(missing)

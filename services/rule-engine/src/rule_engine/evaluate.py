@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rule_engine.rules import Rule
-from shared.conditions import Fields, Value, check
+from shared.conditions import check
 from shared.events import Event
+from shared.fields import Fields, Value
 
 MAX_DEPTH = 3
 """Rules in a chain of causes before it is stopped: an action's effect may trigger a rule, but not for ever."""

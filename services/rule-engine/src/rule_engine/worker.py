@@ -5,16 +5,17 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from rule_engine import cooldown, firings, store
+from rule_engine import cooldown, firings
 from rule_engine.cooldown import Decided
 from rule_engine.evaluate import Candidate, Skipped, evaluate, in_shadow
 from rule_engine.firings import Evaluation
 from rule_engine.rules import Rule
+from rule_engine.store import cooldowns, evaluations, rulesets
 from shared.broker import Outgoing
-from shared.conditions import fields_of
 from shared.consumer import Message
 from shared.db import Connection, MeanwhileError, Partitions, Pool
 from shared.events import Automation, Event
+from shared.fields import fields_of
 from shared.outbox import Outbox, Transaction
 from shared.topology import AUTOMATION
 
@@ -52,7 +53,7 @@ class RuleEngine:
             await self._reload(transaction.connection, {event.store_id for event in events})
             triggering = [event for event in events if self._rules(event)]
             if triggering:
-                seen = await store.evaluated(transaction.connection, triggering)
+                seen = await evaluations.evaluated(transaction.connection, triggering)
                 await self._evaluate(transaction, [event for event in triggering if event.id not in seen])
 
     def _rules(self, event: Event) -> Sequence[Rule]:
@@ -64,11 +65,11 @@ class RuleEngine:
 
         Revisions are read first: rules that change in between are loaded once more, never missed.
         """
-        revisions = await store.revisions(connection, store_ids)
+        revisions = await rulesets.revisions(connection, store_ids)
         stale = [s for s, revision in revisions.items() if self._rulesets.get(s, Ruleset()).revision != revision]
         if not stale:
             return
-        for store_id, rules in (await store.rules(connection, stale)).items():
+        for store_id, rules in (await rulesets.rules(connection, stale)).items():
             self._rulesets[store_id] = Ruleset(revisions[store_id], _by_trigger(rules))
 
     async def _evaluate(self, transaction: Transaction, events: Sequence[Event]) -> None:
@@ -91,12 +92,12 @@ class RuleEngine:
         keys = sorted({key for candidate in candidates if (key := cooldown.key_of(candidate))})
         if not keys:
             return cooldown.decide(candidates, {})
-        await store.ensure_cooldowns(connection, keys)
-        locked = await store.lock_cooldowns(connection, keys)
+        await cooldowns.ensure_cooldowns(connection, keys)
+        locked = await cooldowns.lock_cooldowns(connection, keys)
         if len(locked) < len(keys):  # swept between the two statements: unlocked is undecided
             raise MeanwhileError("a cooldown was forgotten meanwhile")
         decided = cooldown.decide(candidates, {key: at for key, at in locked.items() if at})
-        await store.save_cooldowns(connection, decided.last)
+        await cooldowns.save_cooldowns(connection, decided.last)
         return decided
 
 
@@ -113,15 +114,13 @@ async def _save_evaluations(connection: Connection, events: Sequence[Event], ski
         skips[skip.event.id].append(skip)
     # Sorted, so that two consumers with the same events wait for each other in turn, not in a circle.
     ordered = sorted(events, key=lambda event: (event.recorded_at, event.id))
-    saved = await store.save_evaluations(connection, [Evaluation(event, skips[event.id]) for event in ordered])
-    if saved < len(events):
-        raise MeanwhileError("another consumer evaluated some of these events")
+    await evaluations.save_evaluations(connection, [Evaluation(event, skips[event.id]) for event in ordered])
 
 
 async def _fire(transaction: Transaction, fired: Sequence[Candidate]) -> None:
     if not fired:
         return
-    await store.save_firings(transaction.connection, fired)
+    await evaluations.save_firings(transaction.connection, fired)
     transaction.send(*(_outgoing(automation) for candidate in fired for automation in firings.automations(candidate)))
 
 

@@ -1,0 +1,58 @@
+"""The rules that events are played to: each store's, as of its revision."""
+
+import json
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from rule_engine.rules import Rule, stored_rule
+from shared.db import Connection
+
+
+async def revisions(connection: Connection, store_ids: Collection[UUID]) -> dict[UUID, int]:
+    """The stores that ever had a rule, with the number that each change of their rules raises."""
+    rows = await connection.fetch(
+        "SELECT store_id, revision FROM rule_engine.revisions WHERE store_id = ANY($1::uuid[])", list(store_ids)
+    )
+    return {row["store_id"]: row["revision"] for row in rows}
+
+
+async def rules(connection: Connection, store_ids: Collection[UUID]) -> dict[UUID, list[Rule]]:
+    """The rules that are not off, oldest first."""
+    rows = await connection.fetch(
+        "SELECT id, store_id, version, name, trigger, conditions, actions, cooldown, mode FROM rule_engine.rules"
+        " WHERE store_id = ANY($1::uuid[]) AND mode <> 'off' ORDER BY created_at, id",
+        list(store_ids),
+    )
+    found: dict[UUID, list[Rule]] = {store_id: [] for store_id in store_ids}
+    for row in rows:
+        found[row["store_id"]].append(_rule(row))
+    return found
+
+
+def _rule(row: asyncpg.Record) -> Rule:
+    return stored_rule(
+        rule_id=row["id"],
+        version=row["version"],
+        name=row["name"],
+        trigger=row["trigger"],
+        conditions=_json(row["conditions"]),
+        actions=_json(row["actions"]),
+        cooldown=row["cooldown"],
+        mode=row["mode"],
+    )
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+async def raise_revision(connection: Connection, store_id: UUID) -> None:
+    """Make every rule engine load the store's rules before its next batch."""
+    await connection.execute(
+        "INSERT INTO rule_engine.revisions AS r (store_id, revision) VALUES ($1, 1)"
+        " ON CONFLICT (store_id) DO UPDATE SET revision = r.revision + 1",
+        store_id,
+    )
