@@ -13,7 +13,7 @@ import pytest
 from dispatcher import store
 from dispatcher.classify import Answer
 from dispatcher.deliveries import Delivery, Rules, Step
-from dispatcher.recorder import Record, Recorder
+from dispatcher.recorder import UNKEPT, Record, Recorder
 from dispatcher.store import Recorded
 from shared.db import Partitions
 from shared.ids import uuid7
@@ -206,16 +206,30 @@ async def test_a_result_waits_until_postgres_is_back(pool: asyncpg.Pool, connect
     assert await state(connection, made) == ("delivered", 1, None, 1)
 
 
-async def test_a_result_that_cannot_be_stored_takes_no_other_with_it(
-    pool: asyncpg.Pool, connection: asyncpg.Connection
+@pytest.mark.parametrize(
+    ("answer", "led_to"),
+    [
+        (Answer(3, status_code=200, error="said \x00"), "delivered"),
+        (Answer(3, status_code=500, phase="body", error="\x00"), "retrying"),
+        (Answer(3, status_code=404, final="\x00"), "exhausted"),
+    ],
+)
+async def test_an_answer_that_cannot_be_stored_is_an_attempt_all_the_same_and_takes_no_other_with_it(
+    pool: asyncpg.Pool, connection: asyncpg.Connection, answer: Answer, led_to: str
 ) -> None:
     lease, made = uuid7(), [delivery(uuid7(), n) for n in range(5)]
     await insert(connection, made, lease=lease)
-    broken = Record(made[2], lease, datetime.now(UTC), answer=Answer(3, phase="body", error="\x00"))
-    records = [broken if d is made[2] else record(d, lease) for d in made]
+    odd = Record(made[2], lease, datetime.now(UTC), answer=answer)
+    records = [odd if d is made[2] else record(d, lease) for d in made]
     async with recording(pool) as recorder:
         stored = await asyncio.gather(*(recorder.record(r) for r in records))
-    assert stored == [DELIVERED, DELIVERED, None, DELIVERED, DELIVERED]
+    assert [step and step.status for step in stored] == [led_to if d is made[2] else "delivered" for d in made]
+    attempt = await pool.fetchrow(
+        "SELECT number, status_code, phase, error, address, answer FROM dispatcher.attempts WHERE delivery_id = $1",
+        made[2].id,
+    )
+    assert tuple(attempt) == (1, answer.status_code, answer.phase, UNKEPT, None, b"")
+    assert (await state(connection, made[2]))[0] == led_to
 
 
 async def test_a_result_is_stored_though_its_attempt_is_cancelled_meanwhile(

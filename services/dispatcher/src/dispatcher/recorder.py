@@ -6,7 +6,7 @@ endpoint fail both know of each other's failures.
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -26,6 +26,7 @@ log = structlog.get_logger()
 AT_ONCE = 500
 """Most results in one commit."""
 GONE_REASON = "the endpoint answered 410 Gone"
+UNKEPT = "the answer could not be kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +83,23 @@ class Recorder:
         try:
             held = await self._patiently([record for record, _ in group])
         except Exception as error:  # noqa: BLE001  # is_transient said that it is this data's
-            if len(group) == 1:
-                record, stored = group[0]
-                log.error("delivery.not_recorded", delivery=str(record.delivery.id), error=type(error).__name__)
-                stored.set_result(None)
+            if len(group) > 1:
+                middle = len(group) // 2
+                await self._settle(group[:middle])
+                await self._settle(group[middle:])
                 return
-            middle = len(group) // 2
-            await self._settle(group[:middle])
-            await self._settle(group[middle:])
-            return
+            held = await self._bare(group[0][0], error)
         for record, stored in group:
             stored.set_result(held.get((record.delivery.id, record.lease)))
+
+    async def _bare(self, record: Record, error: Exception) -> Mapping[tuple[UUID, UUID], Step]:
+        """Store at least that there was an attempt: else the delivery would be sent again whenever its lease ends."""
+        log.error("delivery.answer_not_kept", delivery=str(record.delivery.id), error=type(error).__name__)
+        try:
+            return await self._patiently([bare(record)])
+        except Exception as again:  # noqa: BLE001  # as above
+            log.error("delivery.not_recorded", delivery=str(record.delivery.id), error=type(again).__name__)
+            return {}
 
     async def _patiently(self, records: Sequence[Record]) -> Mapping[tuple[UUID, UUID], Step]:
         wait = 0.1
@@ -134,6 +141,14 @@ async def _store(
     ended = {r.delivery.endpoint_id for r in steps if r.step.disables and (r.delivery.id, r.lease) in held}
     await _disable(connection, {endpoint for endpoint in ended if endpoint})
     return {(r.delivery.id, r.lease): r.step for r in steps if (r.delivery.id, r.lease) in held}, after
+
+
+def bare(record: Record) -> Record:
+    """Of an answer what decides, without any of its words: Postgres may refuse a text."""
+    if record.answer is None:
+        return record
+    final = record.answer.final and UNKEPT
+    return replace(record, answer=replace(record.answer, error=UNKEPT, final=final, address=None, body=b""))
 
 
 def decide(
