@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from api import commands, store
+from api import commands
 from api.auth import needs
 from api.errors import ApiError, invalid
 from api.requests import checked, query, read_nothing, read_object
@@ -23,6 +23,7 @@ from api.schemas import (
     TimelineListing,
 )
 from api.state import STATE
+from api.store import customers as store
 from api.stores import Key
 from shared.identity import email_hash, normalise_email
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from api import commands, store
+from api import commands
 from api.auth import needs
 from api.errors import ApiError
 from api.requests import checked, path_uuid, query, read_nothing, read_object
@@ -12,6 +12,7 @@ from api.responses import as_json, as_page
 from api.schemas import AttemptListing, DeliveryListing, ReplayGiven
 from api.scopes import allows
 from api.state import STATE
+from api.store import deliveries as store
 from api.stores import Key
 
 LATELY = timedelta(hours=1)

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from api import commands, store
+from api import commands
 from api.auth import needs
 from api.errors import ApiError
 from api.requests import path_uuid
@@ -10,6 +10,7 @@ from api.responses import as_json
 from api.schemas import Job
 from api.scopes import Scope, allows
 from api.state import STATE
+from api.store import jobs as store
 from api.stores import Key
 
 _OWNERS: dict[str, tuple[str, Scope]] = {

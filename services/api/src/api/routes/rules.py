@@ -2,13 +2,14 @@
 
 from aiohttp import web
 
-from api import commands, store
+from api import commands
 from api.auth import needs
 from api.errors import ApiError
 from api.requests import path_uuid, query, read_object
 from api.responses import as_json, as_page
 from api.schemas import Listing, Rule
 from api.state import STATE
+from api.store import rules as store
 from api.stores import Key
 
 

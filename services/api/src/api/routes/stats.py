@@ -2,10 +2,10 @@
 
 from aiohttp import web
 
-from api import store
 from api.auth import needs
 from api.responses import as_json
 from api.state import STATE
+from api.store import stats as store
 from api.stores import Key
 
 

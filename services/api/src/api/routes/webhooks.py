@@ -5,13 +5,15 @@ from typing import Any
 
 from aiohttp import web
 
-from api import commands, store
+from api import commands
 from api.auth import needs
 from api.errors import ApiError
 from api.requests import checked, path_uuid, query, read_nothing, read_object
 from api.responses import as_json, as_page
 from api.schemas import DeliveryListing, Endpoint, Listing, Rotation
 from api.state import STATE
+from api.store import deliveries
+from api.store import webhooks as store
 from api.stores import Key
 
 
@@ -72,10 +74,10 @@ async def test(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
-async def deliveries(request: web.Request, key: Key) -> web.Response:
+async def log_of(request: web.Request, key: Key) -> web.Response:
     endpoint = await _find(request, key)
     listing = query(request, DeliveryListing).model_copy(update={"webhook_id": endpoint.id})
-    found, total = await store.list_deliveries(request.app[STATE].pool, key.store_id, listing)
+    found, total = await deliveries.list_deliveries(request.app[STATE].pool, key.store_id, listing)
     return as_page(request, found, page=listing.page, total=total)
 
 
@@ -110,5 +112,5 @@ ROUTES = [
     web.post("/webhooks/{id}/rotate-secret", rotate_secret),
     web.post("/webhooks/{id}/end-overlap", end_overlap),
     web.post("/webhooks/{id}/test", test),
-    web.get("/webhooks/{id}/deliveries", deliveries),
+    web.get("/webhooks/{id}/deliveries", log_of),
 ]

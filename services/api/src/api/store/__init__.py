@@ -1,0 +1,1 @@
+"""The SQL of what the API reads. Every table here is written by another service."""
