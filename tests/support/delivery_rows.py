@@ -76,6 +76,7 @@ async def insert_attempt(pool: asyncpg.Pool, delivery_id: UUID, **changes: Any) 
     row: dict[str, Any] = {
         "recorded_at": NOW,
         "delivery_id": delivery_id,
+        "store_id": await pool.fetchval("SELECT store_id FROM dispatcher.deliveries WHERE id = $1", delivery_id),
         "number": 1,
         "at": NOW,
         "status_code": 200,

@@ -437,10 +437,10 @@ async def record(connection: Connection, records: Sequence[Recorded], *, now: da
         "  duration_ms = coalesce(r.duration_ms, d.duration_ms),"
         "  finished_at = CASE WHEN r.wait IS NULL THEN now() END"
         "  FROM result r WHERE d.recorded_at = r.recorded_at AND d.id = r.id AND d.lease = r.held"
-        "  RETURNING d.id, r.held),"
+        "  RETURNING d.id, r.held, d.store_id),"
         " logged AS (INSERT INTO dispatcher.attempts (recorded_at, delivery_id, number, at, status_code, phase, error,"
-        "  duration_ms, address, answer) SELECT recorded_at, id, number, at, status_code, phase, error, duration_ms,"
-        "  address, answer FROM result JOIN moved USING (id, held) WHERE number IS NOT NULL)"
+        "  duration_ms, address, answer, store_id) SELECT recorded_at, id, number, at, status_code, phase, error,"
+        "  duration_ms, address, answer, store_id FROM result JOIN moved USING (id, held) WHERE number IS NOT NULL)"
         " SELECT id, held FROM moved",
         [r.delivery.recorded_at for r in records],
         [r.delivery.id for r in records],

@@ -71,3 +71,12 @@ CREATE TABLE rule_engine.jobs (
 );
 CREATE INDEX ON rule_engine.jobs (state) WHERE state IN ('queued', 'running');
 CREATE INDEX ON rule_engine.jobs (store_id, created_at);
+
+-- dispatcher ----------------------------------------------------------------------------------------------------------
+
+-- Whoever follows the newest attempts of a store need not look at those of the others.
+ALTER TABLE dispatcher.attempts ADD store_id uuid; -- NULL: recorded by a dispatcher older than this column
+UPDATE dispatcher.attempts a SET store_id = d.store_id FROM dispatcher.deliveries d
+WHERE d.recorded_at = a.recorded_at AND d.id = a.delivery_id;
+DROP INDEX dispatcher.attempts_at_idx;
+CREATE INDEX ON dispatcher.attempts (store_id, at);
