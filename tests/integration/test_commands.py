@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 import structlog
 
+from integration.conftest import Until
 from shared.broker import Broker, Outgoing
 from shared.commands import BACKGROUND_AT_ONCE, Asked, Asker, Command, Commands, NoAnswerError, invalid, parse_asked
 from shared.consumer import Consumer
@@ -57,6 +58,7 @@ class Owner:
 
     async def refuse(self, transaction: Transaction, _: Command) -> Any:
         await transaction.connection.execute("CREATE TABLE must_not_be ()")
+        transaction.send(Outgoing(uuid7(), DIRECT, QUEUE, b"must not be sent"))
         raise invalid({"url": "must begin with https://"})
 
     async def count_and_cut(self, transaction: Transaction, command: Command) -> Any:
@@ -151,6 +153,35 @@ async def test_a_refusal_reaches_the_asker_and_changes_nothing(
     assert (answer.refusal.status, answer.refusal.params) == (400, {"url": "must begin with https://"})
     assert await pool.fetchval("SELECT to_regclass('must_not_be')") is None
     assert await pool.fetchval("SELECT count(*) FROM rule_engine.commands_seen") == 0
+
+
+async def test_a_refusal_that_nobody_waits_for_is_kept_once_and_changes_nothing(
+    owner: Owner, pool: asyncpg.Pool
+) -> None:
+    asked = command(kind="refuse")
+    first, again = await owner.commands.answer(asked), await owner.commands.answer(asked)
+    assert first.refusal is not None
+    assert first == again
+    kept = await pool.fetch("SELECT id, answer, refusal->>'code' AS code FROM rule_engine.commands_seen")
+    assert [tuple(row) for row in kept] == [(asked.id, None, "rest_invalid_param")]
+    assert await pool.fetchval("SELECT to_regclass('must_not_be')") is None
+    assert await pool.fetchval("SELECT count(*) FROM rule_engine.outbox") == 0
+
+
+async def test_a_command_that_nobody_waits_for_is_refused_and_the_next_is_executed(
+    owner: Owner, broker: Broker, pool: asyncpg.Pool, until: Until
+) -> None:
+    asked = [command(kind="refuse"), command(2), command(kind="dance"), command(3)]
+    await broker.publish([Outgoing(uuid7(), DIRECT, QUEUE, one.encode()) for one in asked])
+
+    async def all_answered() -> bool:
+        return bool(await pool.fetchval("SELECT count(*) = 4 FROM rule_engine.commands_seen"))
+
+    async with owner.running():
+        await until(all_answered)
+    assert owner.counted == [2, 3]
+    assert await pool.fetchval("SELECT count(*) FROM rule_engine.commands_seen WHERE refusal IS NOT NULL") == 2
+    assert await depth(broker, dead(QUEUE)) == 0
 
 
 async def test_an_unknown_command_is_refused_by_name(owner: Owner) -> None:

@@ -178,6 +178,13 @@ AUTOMATION = Automation(
     order_id=4821,
     cause=Cause(kind="rule", id=numbered(5), depth=2),
 )
+AUTOMATION_WITH_WORDS = AUTOMATION.model_copy(
+    update={
+        "action": ActionRef(
+            position=2, type="send_email", params={"to": "owner@shop.example", "subject": "Look", "text": "At this."}
+        )
+    }
+)
 COMMAND = Command(
     id=numbered(7),
     type="rule.create",
@@ -185,6 +192,14 @@ COMMAND = Command(
     actor="key:tl_1a2b",
     deadline=AT + timedelta(seconds=5),
     data={"name": "Serial returner", "conditions": None, "actions": [{"type": "send_webhook", "timeout": 10}]},
+)
+RULE_S_COMMAND = Command(
+    id=numbered(8),
+    type="customer.update",
+    store_id=numbered(2),
+    actor=f"rule:{numbered(5)}",
+    cause=Cause(kind="rule", id=numbered(5), depth=2),
+    data={"email_hash": HASH, "is_blocked": True, "reason": "Rule: Serial returner"},
 )
 ANSWER = Answer(body={"id": str(numbered(5)), "conditions": None, "version": 1})
 REFUSED = Answer(
@@ -200,7 +215,9 @@ TODAY: dict[str, Wire] = {
     "event": EVENT,
     "event_of_an_erased_customer": ERASED,
     "automation": AUTOMATION,
+    "automation_with_words": AUTOMATION_WITH_WORDS,
     "command": COMMAND,
+    "command_of_a_rule": RULE_S_COMMAND,
     "answer": ANSWER,
     "refused_answer": REFUSED,
 }

@@ -1,6 +1,7 @@
 """Commands: whoever wants a change asks the service that owns the table, and gets its answer.
 
 Each command has an id. Its answer is stored in the commit of its effect, so the same id again returns that answer.
+A rule's command goes through the outbox, without deadline or reply: what came of it is read from commands_seen.
 """
 
 import asyncio
@@ -21,8 +22,8 @@ from pydantic_core import from_json, to_json
 
 from shared.broker import BROKER_ERRORS, Broker
 from shared.consumer import Message
-from shared.db import is_transient
-from shared.events import Wire
+from shared.db import Connection, is_transient
+from shared.events import Cause, Wire
 from shared.ids import uuid7
 from shared.metrics import COMMANDS
 from shared.mistakes import mistakes
@@ -46,7 +47,9 @@ class Command(Wire):
     actor: str
     """Who asked: `key:<prefix>`, `rule:<id>`, `cli`."""
     deadline: datetime | None = None
-    """After it the owner drops the command unexecuted."""
+    """After it the owner drops the command unexecuted. None: it is executed, or refused, however late."""
+    cause: Cause | None = None
+    """Of a rule's command: what it leads to continues the chain that the rule is in."""
     data: Mapping[str, Any] = Field(default_factory=dict)
     """Parsed by the owner's own model."""
 
@@ -181,11 +184,8 @@ class Commands:
 
     async def answer(self, command: Command) -> Answer:
         """Execute a command once, whoever asks how often."""
-        handler = self._handlers.get(command.type)
-        if handler is None:
-            return Answer(refusal=Refusal(status=400, code="trustlens_unknown_command", message=command.type))
         try:
-            return await self._once(command, handler)
+            return await self._once(command, self._handlers.get(command.type, _unknown))
         except RefusedError as error:
             COMMANDS.labels(command.type, "refused").inc()
             return Answer(refusal=error.refusal)
@@ -205,18 +205,25 @@ class Commands:
                 command.actor,
             )
             if not new:
-                stored = await transaction.connection.fetchval(
-                    f"SELECT answer FROM {self._schema}.commands_seen WHERE id = $1", command.id
-                )
-                return Answer(body=self._opened(stored))
-            answer = Answer(body=await handler(transaction, command))
+                return await self._remembered(transaction.connection, command.id)
+            answer = await _executed(transaction, command, handler)
+            refusal = answer.refusal
             await transaction.connection.execute(
-                f"UPDATE {self._schema}.commands_seen SET answer = $2 WHERE id = $1",
+                f"UPDATE {self._schema}.commands_seen SET answer = $2, refusal = $3 WHERE id = $1",
                 command.id,
-                self._sealed(answer.body),
+                None if refusal else self._sealed(answer.body),
+                refusal and refusal.encode().decode(),
             )
-        COMMANDS.labels(command.type, "executed").inc()
+        COMMANDS.labels(command.type, "refused" if refusal else "executed").inc()
         return answer
+
+    async def _remembered(self, connection: Connection, command_id: UUID) -> Answer:
+        row = await connection.fetchrow(
+            f"SELECT answer, refusal FROM {self._schema}.commands_seen WHERE id = $1", command_id
+        )
+        if row["refusal"]:
+            return Answer(refusal=Refusal.model_validate_json(row["refusal"]))
+        return Answer(body=self._opened(row["answer"]))
 
     def _sealed(self, body: Any) -> str:
         """JSON as the first answer had it; under a vault a JSON string, its token."""
@@ -230,6 +237,26 @@ class Commands:
     async def _reply(self, asked: Asked, answer: Answer) -> None:
         if asked.reply_to:
             await self._broker.reply(asked.reply_to, asked.correlation_id or "", answer.encode())
+
+
+async def _unknown(_: Transaction, command: Command) -> Any:
+    raise RefusedError(400, "trustlens_unknown_command", command.type)
+
+
+async def _executed(transaction: Transaction, command: Command, handler: Handler) -> Answer:
+    """The handler's answer. Nobody waits for that of a command without a deadline: its refusal is an answer to keep.
+
+    Raises:
+        RefusedError: of a command with a deadline; its asker hears of it, and may ask again.
+    """
+    if command.deadline is not None:
+        return Answer(body=await handler(transaction, command))
+    try:
+        async with transaction.connection.transaction():
+            return Answer(body=await handler(transaction, command))
+    except RefusedError as error:
+        transaction.outgoing.clear()
+        return Answer(refusal=error.refusal)
 
 
 def _too_late(command: Command) -> bool:
