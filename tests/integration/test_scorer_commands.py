@@ -11,7 +11,8 @@ import pytest
 
 from scorer import sweep
 from scorer.commands import MAX_TAGS
-from shared.events import Event, Fact
+from shared.commands import Command
+from shared.events import Cause, Event, Fact
 from shared.ids import uuid7
 from shared.secrets import Vault
 from support.facts import JANE, JOHN, NOW, attempt, decline, mark, order, refund
@@ -98,6 +99,74 @@ async def test_a_note_is_on_the_timeline_with_who_wrote_it(shop: Shop) -> None:
     await shop.ask("customer.note", email_hash=shop.hash(), text="called the bank")
     notes = [entry["data"] for entry in await shop.timeline() if entry["type"] == "note_added"]
     assert notes == [{"text": "called the bank", "actor": "test"}]
+
+
+# Rules ----------------------------------------------------------------------------------------------------------------
+
+RULE = uuid7()
+
+
+def of_rule(shop: Shop, kind: str, *, depth: int = 2, **data: Any) -> Command:
+    """As the rule engine sends it: no deadline, nobody who waits."""
+    cause = Cause(kind="rule", id=RULE, depth=depth)
+    told = {"email_hash": shop.hash(), **data}
+    return Command(id=uuid7(), type=kind, store_id=shop.store_id, actor=f"rule:{RULE}", cause=cause, data=told)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "told"),
+    [
+        ("customer.update", {"is_blocked": True, "reason": "Rule: Serial returner"}, "customer_blocked"),
+        ("customer.update", {"is_allowlisted": True}, "customer_allowlisted"),
+        ("customer.recalculate", {}, "score_updated"),
+    ],
+)
+async def test_what_a_rule_s_command_leads_to_continues_the_rule_s_chain(
+    shop: Shop, kind: str, data: dict[str, Any], told: str
+) -> None:
+    await shop.process(order(1))
+    before = len(await shop.told())
+    asked = of_rule(shop, kind, depth=2, **data)
+    assert (await shop.owner.answer(asked)).refusal is None
+    events = (await shop.events())[before:]
+    assert told in [event.type for event in events]
+    assert {event.cause for event in events} == {Cause(kind="rule", id=RULE, depth=2)}
+
+
+async def test_what_a_rule_did_is_on_the_timeline_and_in_the_history_as_the_rule_s(shop: Shop) -> None:
+    await shop.process(order(1))
+    for kind, data in (
+        ("customer.update", {"is_allowlisted": True}),
+        ("customer.tag", {"tag": "watch"}),
+        ("customer.note", {"text": "look"}),
+    ):
+        await shop.owner.answer(of_rule(shop, kind, **data))
+    done = [entry for entry in await shop.timeline() if entry["data"].get("actor") == f"rule:{RULE}"]
+    assert {entry["type"] for entry in done} >= {"customer_allowlisted", "tag_added", "note_added"}
+    causes = await shop.pool.fetch("SELECT cause FROM scorer.score_history ORDER BY id")
+    assert [row["cause"] for row in causes] == ["fact", "rule"]
+
+
+async def test_a_rule_s_refused_command_changes_nothing_and_its_refusal_is_kept_and_answered_again(shop: Shop) -> None:
+    await shop.process(order(1))
+    await shop.ask("customer.update", email_hash=shop.hash(), is_allowlisted=True)
+    once = (await shop.told(), await shop.entries(), dict(await shop.customer()))
+    asked = of_rule(shop, "customer.update", is_blocked=True, reason="Rule: Serial returner")
+    refusal = (await shop.owner.answer(asked)).refusal
+    assert (await shop.told(), await shop.entries(), dict(await shop.customer())) == once
+    await shop.ask("customer.update", email_hash=shop.hash(), is_allowlisted=False)
+    assert refusal is not None
+    assert (refusal.status, refusal) == (409, (await shop.owner.answer(asked)).refusal)
+    assert not (await shop.customer())["is_blocked"]
+    kept = await shop.pool.fetchval("SELECT refusal->>'message' FROM scorer.commands_seen WHERE id = $1", asked.id)
+    assert kept == refusal.message
+
+
+async def test_a_rule_s_command_for_a_customer_who_is_not_there_is_refused_and_kept(shop: Shop) -> None:
+    asked = of_rule(shop, "customer.note", text="look")
+    assert (await shop.owner.answer(asked)).refusal
+    kept = await shop.pool.fetchval("SELECT refusal->>'code' FROM scorer.commands_seen WHERE id = $1", asked.id)
+    assert kept == "trustlens_customer_not_found"
 
 
 # Erasure --------------------------------------------------------------------------------------------------------------

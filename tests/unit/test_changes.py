@@ -42,8 +42,8 @@ def told(change: Rescored) -> list[str]:
     return [event.type for event in events(change, cause=CAUSE, now=NOW)]
 
 
-@pytest.mark.parametrize("asked", ["fact", "command"])
-def test_a_fact_or_a_person_publishes_score_updated_though_nothing_moved(asked: Asked) -> None:
+@pytest.mark.parametrize("asked", ["fact", "command", "rule"])
+def test_a_fact_a_person_or_a_rule_publishes_score_updated_though_nothing_moved(asked: Asked) -> None:
     assert told(change(asked=asked)) == ["score_updated"]
 
 

@@ -24,11 +24,11 @@ from shared.ids import derived, uuid7
 HIGH_RISK = frozenset({"risk", "critical"})
 PUBLISHED = frozenset(get_args(EventType))
 
-Asked = Literal["fact", "command", "link", "moved", "sweep", "settings", "categories", "history"]
-"""Why a customer is recalculated; `moved`: an order of theirs is somebody else's now. History publishes nothing; only
-facts and commands publish a score that did not move."""
+Asked = Literal["fact", "command", "rule", "link", "moved", "sweep", "settings", "categories", "history"]
+"""Why a customer is recalculated; `rule`: a command of one; `moved`: an order of theirs is somebody else's now. History
+publishes nothing; only facts and commands publish a score that did not move."""
 
-_ALWAYS = frozenset({"fact", "command"})
+_ALWAYS = frozenset({"fact", "command", "rule"})
 
 
 @dataclass(frozen=True, slots=True)

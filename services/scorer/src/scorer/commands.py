@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from scorer import sweep
-from scorer.changes import Rescored, shipping_points
+from scorer.changes import Asked, Rescored, shipping_points
 from scorer.customer import Customer, Key
 from scorer.score import score
 from scorer.scoring import Scoring, merged
@@ -138,9 +138,10 @@ async def _changed(
     if not locked:
         raise RefusedError(404, "trustlens_customer_not_found", "Customer not found.")
     now = scorer.now()
-    (rescored,) = await scorer.recalculate(connection, locked, now, asked="command")
+    asked: Asked = "rule" if command.cause else "command"
+    (rescored,) = await scorer.recalculate(connection, locked, now, asked=asked)
     told = replace(change(rescored, now), actor=command.actor)
-    await scorer.publish(transaction, [(told, Cause(kind="command", id=command.id))], now)
+    await scorer.publish(transaction, [(told, command.cause or Cause(kind="command", id=command.id))], now)
     if told.after.tags != told.before.tags:
         await customers.save_tags(connection, told.after)
     return {"email_hash": email_hash}
