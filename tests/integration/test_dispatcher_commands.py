@@ -1,5 +1,6 @@
 """What the api asks of the dispatcher, through RabbitMQ."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from cli.verification import Verdict, verify
 from dispatcher.settings import DispatcherSettings
 from shared.broker import Broker
 from shared.commands import Answer, Asker, Refusal
-from shared.ids import uuid7
+from shared.ids import derived, uuid7
 from support.dispatcher_shop import SECRET, Shop
 from support.dispatching import Receiver, dispatching, event, local_settings, publish
 
@@ -173,3 +174,27 @@ async def test_a_test_delivery_tells_where_it_failed(
 async def test_an_unknown_endpoint_cannot_be_tested(dispatcher: None, broker: Broker, shop: Shop) -> None:
     refusal = await refused(broker, shop, "webhook.test", {"id": str(uuid7())})
     assert (refusal.status, refusal.code) == (404, "trustlens_webhook_not_found")
+
+
+async def test_an_answer_that_comes_after_its_endpoint_was_deleted_leaves_no_breaker_behind(
+    dispatcher: None, broker: Broker, shop: Shop, receiver: Receiver
+) -> None:
+    endpoint_id = await shop.endpoint()
+    receiver.statuses["/hook"] = 500
+    deleted = asyncio.Event()
+
+    async def delete_meanwhile() -> None:
+        receiver.before_answer = None
+        await answered(broker, shop, "webhook.delete", {"id": str(endpoint_id)})
+        deleted.set()
+
+    receiver.before_answer = delete_meanwhile
+    told = event(shop.id)
+    await publish(broker, told)
+    await receiver.next()
+    await deleted.wait()
+    await shop.endpoint("/other")  # what its answer leads to is recorded after the other's
+    await publish(broker, event(shop.id, sequence=8, score=33))
+    assert (await shop.finished((await receiver.next()).delivery))["status"] == "delivered"
+    assert (await shop.finished(derived(told.id, endpoint_id)))["reason"] == "the endpoint was deleted"
+    assert await shop.pool.fetchval("SELECT count(*) FROM dispatcher.breakers") == 0

@@ -280,7 +280,7 @@ async def test_what_somebody_asks_for_is_sent_though_the_endpoint_is_down_and_th
     world.clock.forward(hours=3)
     asked = [derived(first.id, retried), derived(first.id, logged)]
     for delivery_id in asked:
-        assert await store.ask_again(shop.pool, shop.id, delivery_id, now=world.clock())
+        assert await store.ask_again(shop.pool, shop.id, delivery_id, now=world.clock()) == "due"
     world.requests.clear()
     world.answer = lambda _: OK
     await one.look()

@@ -1,6 +1,7 @@
 """Deliveries once more: one, or many by filter; each under its own id, at a rate, as a job that can be watched."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -98,16 +99,74 @@ async def test_what_went_to_a_deleted_endpoint_is_not_asked_for_again_and_keeps_
     assert refusal is not None
     assert (refusal.status, "its endpoint was deleted" in refusal.message) == (409, True)
     counted = await ask(broker, shop, "deliveries.replay", everything(status="delivered", dry_run=True))
-    assert counted.body == {"job_id": None, "count": 0}
+    assert counted.body == {"job_id": None, "count": 0, "skipped": 0}
     assert (await shop.finished(delivery_id))["status"] == "delivered"
 
 
-async def test_a_status_that_cannot_be_replayed_is_refused_by_its_place(
-    dispatcher: DispatcherSettings, broker: Broker, shop: Shop
+async def switch(broker: Broker, shop: Shop, endpoint_id: UUID, *, on: bool) -> None:
+    asked = {"id": str(endpoint_id), "fields": {"enabled": on}}
+    assert (await ask(broker, shop, "webhook.update", asked)).refusal is None
+
+
+async def test_what_goes_to_an_endpoint_that_is_off_is_asked_for_again_only_once_that_is_on(
+    dispatcher: DispatcherSettings, broker: Broker, shop: Shop, receiver: Receiver
 ) -> None:
-    refusal = (await ask(broker, shop, "deliveries.replay", everything(status=["failed", "lost"]))).refusal
+    endpoint_id = await shop.endpoint()
+    (delivery_id,) = await failed(broker, shop, 1)
+    await switch(broker, shop, endpoint_id, on=False)
+    to_it = everything(webhook_id=str(endpoint_id))
+    for command, data in (
+        ("delivery.retry", {"id": str(delivery_id)}),
+        ("deliveries.replay", to_it),
+        ("deliveries.replay", {**to_it, "dry_run": True}),
+    ):
+        refusal = (await ask(broker, shop, command, data)).refusal
+        assert refusal is not None
+        assert (refusal.status, refusal.message) == (409, "The endpoint is off: switch it on first.")
+    assert (await shop.finished(delivery_id))["status"] == "failed"
+
+    await switch(broker, shop, endpoint_id, on=True)
+    assert (await ask(broker, shop, "delivery.retry", {"id": str(delivery_id)})).refusal is None
+    assert (await receiver.next()).delivery == delivery_id
+
+
+async def test_a_replay_leaves_out_what_goes_to_endpoints_that_are_off_and_says_how_many(
+    dispatcher: DispatcherSettings, broker: Broker, shop: Shop, receiver: Receiver
+) -> None:
+    on, off = await shop.endpoint("/on"), await shop.endpoint("/off")
+    receiver.statuses |= {"/on": 500, "/off": 500}
+    await publish(broker, *(event(shop.id, sequence=n, score=n) for n in range(3)))
+    for _ in range(6):
+        await receiver.next()
+    await shop.idle()
+    receiver.statuses.clear()
+    await switch(broker, shop, off, on=False)
+
+    dry = (await ask(broker, shop, "deliveries.replay", everything(dry_run=True))).body
+    assert dry == {"job_id": None, "count": 3, "skipped": 3}
+    made = (await ask(broker, shop, "deliveries.replay", everything(rate=1000))).body
+    assert {(await receiver.next()).headers["X-TrustLens-Webhook-ID"] for _ in range(3)} == {str(on)}
+    done = await job(shop, made["job_id"])
+    assert (made["skipped"], done["state"], done["done"]) == (3, "done", 3)
+    assert json.loads(done["params"])["skipped"] == 3
+    kept = await shop.pool.fetch("SELECT status FROM dispatcher.deliveries WHERE endpoint_id = $1", off)
+    assert [row["status"] for row in kept] == ["failed"] * 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "params"),
+    [
+        ({"status": ["failed", "lost"]}, {"status.1"}),
+        ({"event": "nonsense"}, {"event"}),
+        ({"to": "2026-01-01T00:00:00Z"}, {"to"}),
+    ],
+)
+async def test_what_cannot_be_replayed_is_refused_by_its_field(
+    dispatcher: DispatcherSettings, broker: Broker, shop: Shop, wrong: dict[str, object], params: set[str]
+) -> None:
+    refusal = (await ask(broker, shop, "deliveries.replay", everything() | wrong)).refusal
     assert refusal is not None
-    assert list(refusal.params or {}) == ["status.1"]
+    assert set(refusal.params) == params
 
 
 async def test_a_replay_makes_each_chosen_delivery_once_more_under_its_id(
@@ -122,7 +181,7 @@ async def test_a_replay_makes_each_chosen_delivery_once_more_under_its_id(
 
     asked = everything(webhook_id=str(wanted), event="score_updated", rate=1000)
     dry = (await ask(broker, shop, "deliveries.replay", {**asked, "dry_run": True})).body
-    assert dry == {"job_id": None, "count": 30}
+    assert dry == {"job_id": None, "count": 30, "skipped": 0}
     assert receiver.nothing_more()
     made = (await ask(broker, shop, "deliveries.replay", asked)).body
     again = [await receiver.next() for _ in range(30)]
@@ -182,11 +241,10 @@ async def test_a_replay_can_be_cancelled_and_then_sends_no_more(
 async def test_pages_are_due_one_after_the_other_at_the_rate_and_hardly_ahead_of_it(
     dispatcher: DispatcherSettings, broker: Broker, shop: Shop, receiver: Receiver
 ) -> None:
-    endpoint_id = await shop.endpoint()
+    await shop.endpoint()
     await failed(broker, shop, 25)
-    await shop.pool.execute("UPDATE dispatcher.endpoints SET enabled = false WHERE id = $1", endpoint_id)
     asked = Replay.model_validate(everything(rate=2))
-    made = Job(uuid7(), shop.id, "replay", params=asked.model_dump(mode="json", by_alias=True))
+    made = Job(uuid7(), shop.id, "replay", params=replay.params(asked, skipped=0))
     clock = Clock(begin := datetime.now(UTC) + timedelta(minutes=1))
     due: list[datetime] = []
     pages = waits = 0
@@ -242,7 +300,7 @@ async def test_what_is_asked_for_at_the_same_moment_is_left_to_whoever_asked_fir
 
     async with shop.pool.acquire() as connection:
         async with connection.transaction():
-            assert await store.ask_again(connection, shop.id, first, now=now)
+            assert await store.ask_again(connection, shop.id, first, now=now) == "due"
             paging = asyncio.create_task(page())
             await eventually(
                 lambda: shop.pool.fetchval(

@@ -254,3 +254,6 @@ def test_every_attempt_is_told_once_although_some_are_recorded_late(attempts):
 def test_a_replay_says_how_many_there_are():
     assert counted(Replayed(job_id=None, count=1)) == "1 delivery would be made once more."
     assert counted(Replayed(job_id=ID, count=1200)) == "1,200 deliveries to make once more."
+    assert counted(Replayed(job_id=None, count=0, skipped=12)) == (
+        "0 deliveries would be made once more. 12 more are left out: their endpoints are off."
+    )

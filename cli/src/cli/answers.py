@@ -64,6 +64,8 @@ class Job(_Answer):
     done: int
     total: int | None = None
     error: str | None = None
+    skipped: int | None = None
+    """Deliveries that a replay left out: their endpoints were off."""
 
     @property
     def ended(self) -> bool:
@@ -162,6 +164,8 @@ class Replayed(_Answer):
     job_id: UUID | None = None
     """None: they were only counted."""
     count: int
+    skipped: int = 0
+    """How many more there are whose endpoints are off."""
 
 
 class DeadLetter(_Answer):

@@ -16,7 +16,7 @@ from cli import api
 from cli.answers import Delivery, DeliveryShown, FollowedAttempt, Replayed
 from cli.api import Api, ApiError
 from cli.explanation import plain
-from cli.jobs import watched
+from cli.jobs import left_out, watched
 from shared.jsontext import dumps
 
 COLUMNS = 80
@@ -314,4 +314,5 @@ def replay(
 
 def counted(asked: Replayed) -> str:
     number = "1 delivery" if asked.count == 1 else f"{asked.count:,} deliveries"
-    return f"{number} would be made once more." if asked.job_id is None else f"{number} to make once more."
+    told = f"{number} would be made once more." if asked.job_id is None else f"{number} to make once more."
+    return f"{told} {left_out(asked.skipped)}".rstrip()

@@ -57,10 +57,16 @@ def extent(job: Job) -> str:
     return f"{job.done:,}" if job.total is None else f"{job.done:,} of {job.total:,}"
 
 
+def left_out(skipped: int) -> str:
+    """What a replay does not make, in words; empty where there is none."""
+    return f"{skipped:,} more are left out: their endpoints are off." if skipped else ""
+
+
 def ending(job: Job) -> str:
     """The last sentence about a job that has ended."""
     if job.state == "done":
-        return f"{job.kind} is done: {job.done:,} {_COUNTED.get(job.kind, 'rows')}."
+        done = f"{job.kind} is done: {job.done:,} {_COUNTED.get(job.kind, 'rows')}."
+        return f"{done} {left_out(job.skipped or 0)}".rstrip()
     why = f": {plain(job.error)}" if job.error else ""
     end = "was cancelled" if job.state == "cancelled" else job.state
     return f"{job.kind} {end} after {extent(job)}{why}."
@@ -125,6 +131,8 @@ def show(job_id: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
     grid.add_row("done", extent(job))
     if job.error:
         grid.add_row("error", plain(job.error))
+    if job.skipped:
+        grid.add_row("left out", f"{job.skipped:,}, whose endpoints are off")
     Console(markup=False, highlight=False).print(grid)
 
 

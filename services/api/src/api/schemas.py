@@ -98,6 +98,26 @@ class AttemptListing(DeliveryListing):
     """`after` and `before` are of the attempts' ends; without `after` those of the last hour."""
 
 
+class RuleListing(Listing):
+    trigger: str | None = Field(default=None, max_length=64)
+    mode: Literal["live", "shadow", "off"] | None = None
+
+
+class OfCustomer(_Query):
+    """One customer, by hash or by plain address."""
+
+    customer: Hash | None = None
+    email: str | None = Field(default=None, max_length=320)
+
+
+class EvaluationListing(OfCustomer, Listing):
+    outcome: Literal["fired", "skipped", "failed"] | None = None
+    from_: Time | None = Field(default=None, alias="from")
+    """Inclusive."""
+    to: Time | None = None
+    """Exclusive."""
+
+
 class DeadPlace(_Query):
     """One id may lie dead in several queues: which of them."""
 
@@ -299,6 +319,8 @@ class Job(_Answer):
     done: int
     total: int | None
     error: str | None
+    skipped: int | None
+    """Deliveries that a replay left out because their endpoints were off when it was asked for. Null: no replay."""
 
 
 class StoreSettings(_Answer):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from ipaddress import ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, assert_never
 from uuid import UUID
 
 import structlog
@@ -219,22 +219,34 @@ class EndpointCommands:
         """Make one delivery once more, now, under its own id."""
         delivery_id = parse(_Named, command.data).id
         outcome = await store.ask_again(transaction.connection, command.store_id, delivery_id, now=self._clock())
-        if outcome is None:
-            raise RefusedError(404, "trustlens_delivery_not_found", "There is no such delivery.")
-        if not outcome:
-            why = "This delivery is under way, was erased, or its endpoint was deleted."
-            raise RefusedError(409, "trustlens_delivery_under_way", why)
-        return {"id": str(delivery_id)}
+        match outcome:
+            case "due":
+                return {"id": str(delivery_id)}
+            case "off":
+                raise _switched_off()
+            case "not_now":
+                why = "This delivery is under way, was erased, or its endpoint was deleted."
+                raise RefusedError(409, "trustlens_delivery_under_way", why)
+            case "unknown":
+                raise RefusedError(404, "trustlens_delivery_not_found", "There is no such delivery.")
+            case _:
+                assert_never(outcome)
 
     async def replay(self, transaction: Transaction, command: Command) -> dict[str, Any]:
-        """Make many deliveries once more: a job, or with `dry_run` only their number."""
+        """Make many deliveries once more: a job, or with `dry_run` only their number.
+
+        `skipped`: how many more there are whose endpoints are off.
+        """
         asked: Replay = parse(Replay, command.data)
-        count = await replay.count(transaction.connection, command.store_id, asked)
+        if asked.webhook_id and await store.is_off(transaction.connection, command.store_id, asked.webhook_id):
+            raise _switched_off()
+        count, skipped = await store.count_replayable(transaction.connection, command.store_id, asked)
         if asked.dry_run:
-            return {"job_id": None, "count": count}
-        job = jobs.Job(uuid7(), command.store_id, "replay", params=asked.model_dump(mode="json", by_alias=True))
+            return {"job_id": None, "count": count, "skipped": skipped}
+        params = replay.params(asked, skipped=skipped)
+        job = jobs.Job(uuid7(), command.store_id, "replay", params=params)
         await jobs.queue(transaction.connection, "dispatcher", job, total=count)
-        return {"job_id": str(job.id), "count": count}
+        return {"job_id": str(job.id), "count": count, "skipped": skipped}
 
     async def cancel(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         job_id = parse(_OfJob, command.data).job_id
@@ -275,6 +287,10 @@ def _secret_shown(*, given: str | None, secret: str) -> dict[str, Any]:
     if len(given) < SHORT_SECRET:
         return {"warnings": [f"secret: shorter than {SHORT_SECRET} characters, it can be guessed"]}
     return {}
+
+
+def _switched_off() -> RefusedError:
+    return RefusedError(409, "trustlens_webhook_off", "The endpoint is off: switch it on first.")
 
 
 def _no_webhook() -> RefusedError:

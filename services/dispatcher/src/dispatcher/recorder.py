@@ -132,7 +132,8 @@ async def _store(
     targets = {record.delivery.target_id for record in records if record.answer}
     before = await store.lock_breakers(connection, targets)
     if troubled := {r.delivery.target_id for r in records if r.answer and r.answer.complaint} - before.keys():
-        before = await store.ensure_breakers(connection, targets, troubled)
+        endpoints = {record.delivery.endpoint_id for record in records if record.delivery.endpoint_id}
+        before = await store.ensure_breakers(connection, targets, troubled, endpoints=endpoints)
     now = clock()
     steps, after = decide(records, before, rules, now)
     held = await store.record(connection, steps, now=now)

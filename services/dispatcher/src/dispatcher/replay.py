@@ -1,16 +1,26 @@
 """Replay: many deliveries once more, by filter and time range, each under its own id, at a rate receivers stand."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from dispatcher import store
 from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import Status
-from shared.db import Connection
+from shared.events import WebhookEvent
 from shared.jobs import Job
 from shared.outbox import Transaction
 
@@ -36,7 +46,7 @@ class Replay(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     webhook_id: UUID | None = None
-    event: Annotated[str, Field(max_length=64)] | None = None
+    event: WebhookEvent | None = None
     status: Annotated[tuple[Replayed, ...], BeforeValidator(_one_or_many)] = MISSED
     """One, or a list."""
     customer: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
@@ -45,24 +55,33 @@ class Replay(BaseModel):
     rate: Annotated[int, Field(ge=1, le=1000)] = RATE
     dry_run: bool = False
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.from_ >= self.to:
-            raise ValueError("from must be before to")
-        return self
+    @field_validator("to")
+    @classmethod
+    def _in_order(cls, to: datetime, info: ValidationInfo) -> datetime:
+        if (begin := info.data.get("from_")) and begin >= to:
+            raise PydanticCustomError("to", "must be after from", {})
+        return to
 
     @property
     def statuses(self) -> tuple[Status, ...]:
         return tuple(name for name in get_args(Status) if name in self.status)
 
 
-async def count(connection: Connection, store_id: UUID, asked: Replay) -> int:
-    return await store.count_replayable(connection, store_id, asked)
+class _Queued(Replay):
+    """A replay as its job has it."""
+
+    skipped: int = 0
+    """Deliveries that it left out when it was asked for, because their endpoints were off. Whoever asks for the job is
+    told; those that are off by the time of their page are left out too."""
+
+
+def params(asked: Replay, *, skipped: int) -> Mapping[str, Any]:
+    return asked.model_dump(mode="json", by_alias=True) | {"skipped": skipped}
 
 
 async def page(transaction: Transaction, job: Job, *, clock: Clock = utc_now) -> Job | None:
     """The next deliveries, due again one after the other at the rate that was asked for; the same job: not yet."""
-    asked, place, now = Replay.model_validate(job.params), _place(job), clock()
+    asked, place, now = _Queued.model_validate(job.params), _place(job), clock()
     begin = max(place.due, now) if place.due else now
     if begin > now + AHEAD:
         return job

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -471,27 +471,33 @@ _AGAIN = (
 )
 
 
-async def ask_again(connection: Connection, store_id: UUID, delivery_id: UUID, *, now: datetime) -> bool | None:
-    """Make a finished or parked delivery due now.
+_SENDABLE = (
+    "(d.endpoint_id IS NULL OR EXISTS (SELECT FROM dispatcher.endpoints e WHERE e.id = d.endpoint_id AND e.enabled))"
+)
+_SWITCHED_OFF = "EXISTS (SELECT FROM dispatcher.endpoints e WHERE e.id = d.endpoint_id AND NOT e.enabled)"
+AskedAgain = Literal["due", "off", "not_now", "unknown"]
+"""off: its endpoint is. not_now: it is under way, was erased, or its endpoint was deleted."""
 
-    False: it is under way, was erased, or its endpoint was deleted. None: there is none.
-    """
+
+async def ask_again(connection: Connection, store_id: UUID, delivery_id: UUID, *, now: datetime) -> AskedAgain:
+    """Make a finished or parked delivery due now."""
     status: str = await connection.execute(
-        f"UPDATE dispatcher.deliveries SET {_AGAIN}, due_at = $3 WHERE store_id = $1 AND id = $2"
+        f"UPDATE dispatcher.deliveries d SET {_AGAIN}, due_at = $3 WHERE store_id = $1 AND id = $2"
         " AND (finished_at IS NOT NULL OR status IN ('parked', 'retrying'))"
         " AND (leased_until IS NULL OR leased_until < now())"
-        " AND (status <> 'cancelled' OR reason IS DISTINCT FROM 'erased')"
-        " AND (endpoint_id IS NULL OR EXISTS (SELECT FROM dispatcher.endpoints e WHERE e.id = endpoint_id))",
+        f" AND (status <> 'cancelled' OR reason IS DISTINCT FROM 'erased') AND {_SENDABLE}",
         store_id,
         delivery_id,
         now,
     )
     if status == "UPDATE 1":
-        return True
-    there = await connection.fetchval(
-        "SELECT true FROM dispatcher.deliveries WHERE store_id = $1 AND id = $2", store_id, delivery_id
+        return "due"
+    switched_off = await connection.fetchval(
+        f"SELECT {_SWITCHED_OFF} FROM dispatcher.deliveries d WHERE store_id = $1 AND id = $2", store_id, delivery_id
     )
-    return False if there else None
+    if switched_off is None:
+        return "unknown"
+    return "off" if switched_off else "not_now"
 
 
 _REPLAYABLE = (
@@ -499,20 +505,32 @@ _REPLAYABLE = (
     " AND ($5::uuid IS NULL OR d.endpoint_id = $5) AND ($6::text IS NULL OR d.event = $6)"
     " AND ($7::text IS NULL OR d.email_hash = $7) AND d.event <> 'test'"
     " AND (d.status <> 'cancelled' OR d.reason IS DISTINCT FROM 'erased')"
-    " AND (d.endpoint_id IS NULL OR EXISTS (SELECT FROM dispatcher.endpoints e WHERE e.id = d.endpoint_id))"
 )
-"""One whose endpoint was deleted can go nowhere: asked for again, it would only lose what came of it."""
+"""If it is also _SENDABLE: where its endpoint was deleted or is off, it would only lose what came of it."""
 
 
 def _replayable(store_id: UUID, asked: "Replay") -> tuple[object, ...]:
     return (store_id, asked.from_, asked.to, list(asked.statuses), asked.webhook_id, asked.event, asked.customer)
 
 
-async def count_replayable(connection: Connection, store_id: UUID, asked: "Replay") -> int:
-    found: int = await connection.fetchval(
-        f"SELECT count(*) FROM dispatcher.deliveries d WHERE {_REPLAYABLE}", *_replayable(store_id, asked)
+async def is_off(connection: Connection, store_id: UUID, endpoint_id: UUID) -> bool:
+    """Whether the store has the endpoint, and it is switched off."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM dispatcher.endpoints WHERE store_id = $1 AND id = $2 AND NOT enabled)",
+        store_id,
+        endpoint_id,
     )
     return found
+
+
+async def count_replayable(connection: Connection, store_id: UUID, asked: "Replay") -> tuple[int, int]:
+    """How many there are, and how many more whose endpoints are off."""
+    count, off = await connection.fetchrow(
+        f"SELECT count(*) FILTER (WHERE {_SENDABLE}), count(*) FILTER (WHERE {_SWITCHED_OFF})"
+        f" FROM dispatcher.deliveries d WHERE {_REPLAYABLE}",
+        *_replayable(store_id, asked),
+    )
+    return count, off
 
 
 async def ask_page_again(
@@ -530,7 +548,8 @@ async def ask_page_again(
     """
     rows = await connection.fetch(
         "WITH page AS (SELECT d.recorded_at, d.id FROM dispatcher.deliveries d"
-        f" WHERE {_REPLAYABLE} AND ($8::timestamptz IS NULL OR (d.recorded_at, d.id) > ($8, $9::uuid))"
+        f" WHERE {_REPLAYABLE} AND {_SENDABLE}"
+        " AND ($8::timestamptz IS NULL OR (d.recorded_at, d.id) > ($8, $9::uuid))"
         " ORDER BY d.recorded_at, d.id LIMIT $10 FOR UPDATE),"
         " numbered AS (SELECT recorded_at, id, row_number() OVER (ORDER BY recorded_at, id) AS nth FROM page)"
         f" UPDATE dispatcher.deliveries d SET {_AGAIN},"
@@ -577,13 +596,18 @@ async def lock_free_breakers(connection: Connection, targets: Collection[UUID]) 
 
 
 async def ensure_breakers(
-    connection: Connection, targets: Collection[UUID], troubled: Collection[UUID]
+    connection: Connection, targets: Collection[UUID], troubled: Collection[UUID], *, endpoints: Collection[UUID]
 ) -> dict[UUID, Breaker]:
-    """Rows for the troubled ones, which had none, and all of `targets` locked."""
+    """Rows for the troubled ones, which had none, and all of `targets` locked.
+
+    None for those of `endpoints` that were deleted meanwhile: nobody would delete it.
+    """
     await connection.execute(
         "INSERT INTO dispatcher.breakers (target_id, failures, failing, probes)"
-        " SELECT id, 0, '{}', 0 FROM unnest($1::uuid[]) AS t (id) ORDER BY id ON CONFLICT DO NOTHING",
+        " SELECT id, 0, '{}', 0 FROM unnest($1::uuid[]) AS t (id) WHERE id <> ALL($2::uuid[])"
+        " OR EXISTS (SELECT FROM dispatcher.endpoints e WHERE e.id = t.id) ORDER BY id ON CONFLICT DO NOTHING",
         list(troubled),
+        list(endpoints),
     )
     return await lock_breakers(connection, targets)
 
