@@ -1,6 +1,6 @@
 """The condition language: what it accepts, what it decides, what it says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -12,12 +12,14 @@ from pydantic import TypeAdapter, ValidationError
 from shared.conditions import (
     MAX_DEPTH,
     MAX_LEAVES,
+    MAX_REASON,
     All,
     AnyOf,
     Condition,
     Leaf,
     Not,
     check,
+    compiled,
     fields_named,
     too_large,
 )
@@ -92,9 +94,17 @@ def test_a_leaf_that_holds(field: str, operator: str, value: object) -> None:
         ("segment", "=", "x" * 500, f"segment = {'x' * 100}: actual caution"),
         ("tags", "contains", "wat", "tags contains wat: actual watch, vip-club"),
         ("order.total", ">", 500, "order.total > 500: actual 249.00"),
-        ("days_since_last_order", ">", 1, "days_since_last_order: no value in this event"),
-        ("refund.amount", ">", 1, "refund.amount: no value in this event"),
+        ("days_since_last_order", ">", 1, "days_since_last_order: no order yet"),
+        ("account_age_days", ">", 1, "account_age_days: no completed order yet"),
+        ("order.status", "=", "pending", "order.status: no order in this event"),
+        ("refund.amount", ">", 1, "refund.amount: no refund in this event"),
+        ("old_score", ">", 1, "old_score: no change of score in this event"),
+        ("dispute.status", "=", "lost", "dispute.status: no dispute in this event"),
+        ("total_orders", ">", 1, "total_orders: no value in this event"),
+        ("segment", "=", "", 'segment = "": actual caution'),
+        ("segment", "in", [], "segment in none: actual caution"),
         ("segment", "<", 3, "segment caution cannot be compared with 3"),
+        ("email_domain", "contains", 3, "email_domain example.com cannot be compared with 3"),
         ("trust_score", "contains", "4", "trust_score contains 4: actual 47"),
     ],
 )
@@ -192,16 +202,82 @@ scalars = (
 leaves = st.builds(
     leaf, st.sampled_from(sorted(FIELDS)), st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "contains"]), scalars
 ) | st.builds(leaf, st.sampled_from(sorted(FIELDS)), st.sampled_from(["in", "not_in"]), st.lists(scalars, max_size=4))
-trees = st.recursive(
-    leaves,
-    lambda inner: (
-        st.lists(inner, max_size=3).map(lambda parts: {"all": parts})
-        | st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"any": parts})
-        | inner.map(lambda part: {"not": part})
-    ),
-    max_leaves=8,
-)
+
+
+def trees_of(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        leaves,
+        lambda inner: (
+            st.lists(inner, max_size=3).map(lambda parts: {"all": parts})
+            | st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"any": parts})
+            | inner.map(lambda part: {"not": part})
+        ),
+        max_leaves=8,
+    )
+
+
+trees = trees_of(leaves)
 seen = st.fixed_dictionaries({}, optional=dict.fromkeys(sorted(FIELDS), st.none() | scalars))
+
+few = st.sampled_from([True, 0, 1, 2, 0.5, "a", "ab", ""])
+few_leaves = st.builds(
+    leaf, st.sampled_from(["segment", "tags"]), st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "contains"]), few
+) | st.builds(leaf, st.sampled_from(["segment", "tags"]), st.sampled_from(["in", "not_in"]), st.lists(few, max_size=3))
+few_seen = st.fixed_dictionaries(
+    {},
+    optional={
+        "segment": st.sampled_from([None, True, 1, Decimal("0.5"), Decimal(2), "a", "ab"]),
+        "tags": st.sampled_from([None, (), ("a",), ("ab", "b")]),
+    },
+)
+
+
+def holds(condition: Condition, fields: Mapping[str, Any]) -> bool:
+    """The language again, as plainly as it can be said: the oracle."""
+    match condition:
+        case All(all=parts):
+            return all(holds(part, fields) for part in parts)
+        case AnyOf(any=parts):
+            return any(holds(part, fields) for part in parts)
+        case Not(not_=part):
+            return not holds(part, fields)
+    actual = fields.get(condition.field)
+    try:
+        return actual is not None and bool(PLAINLY[condition.operator](actual, condition.value))
+    except TypeError:
+        return False
+
+
+PLAINLY: Mapping[str, Callable[[Any, Any], Any]] = {
+    "=": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "in": lambda a, b: a in b,
+    "not_in": lambda a, b: a not in b,
+    "contains": lambda a, b: b in a,
+}
+
+
+@given(trees_of(few_leaves), few_seen)
+def test_a_condition_is_decided_as_it_reads(tree: Mapping[str, object], fields: Mapping[str, Any]) -> None:
+    condition = parsed(tree)
+    assert compiled(condition)(fields).holds is holds(condition, fields)
+
+
+def test_a_reason_stays_short_whatever_it_is_about() -> None:
+    tree = {"any": [leaf("segment", "in", ["x" * 500] * 9)] * MAX_LEAVES}
+    reason = check(parsed(tree), FIELDS_SEEN).reason
+    assert len(reason) == MAX_REASON
+    assert reason.startswith("none of: segment in xxx")
+    assert reason.endswith("x…")
+
+
+def test_of_many_alternatives_the_first_are_named() -> None:
+    reason = check(parsed({"any": [leaf("is_blocked", "=", True)] * 7}), FIELDS_SEEN).reason
+    assert reason == "none of: " + "is_blocked = true: actual false; " * 5 + "and 2 more"
 
 
 @given(trees)

@@ -1,8 +1,10 @@
 """The one condition language: a tree over the fields of an event, for rules and for endpoint filters."""
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from math import isfinite
 from typing import Annotated, Literal, Self, assert_never
 
@@ -19,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from shared.fields import FIELDS, Fields, Scalar
+from shared.fields import FIELDS, SPECS, Fields, Group, Scalar, Value
 
 MAX_DEPTH = 5
 MAX_LEAVES = 50
@@ -27,6 +29,8 @@ MAX_TEXT = 500
 MAX_LIST = 500
 SHOWN_ITEMS = 5
 SHOWN_TEXT = 100
+MAX_REASON = 300
+"""Characters: a store may have a thousand rules, and each says why with every event."""
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not_in", "contains"]
 
@@ -132,69 +136,183 @@ class Verdict:
 
 
 HOLDS = Verdict(holds=True)
+Check = Callable[[Fields], Verdict]
 
 
 def check(condition: Condition | None, fields: Fields) -> Verdict:
-    """Decide a condition; None always holds. A field without a value is not met, never an error."""
+    """Decide a condition once; None always holds. A field without a value is not met, never an error."""
+    return compiled(condition)(fields)
+
+
+def compiled(condition: Condition | None) -> Check:
+    """What decides a condition again and again: it finds the part that does not hold, and words only that."""
+    decide = _compiled(condition)
+
+    def check_compiled(fields: Fields) -> Verdict:
+        against = decide(fields)
+        return HOLDS if against is None else Verdict(holds=False, reason=_shortened(_said(against, fields)))
+
+    return check_compiled
+
+
+_Against = Leaf | Not | tuple["_Against", ...]
+"""What decided that a condition does not hold: a leaf, an exclusion, or every part of an `any`."""
+_Decide = Callable[[Fields], _Against | None]
+
+
+def _compiled(condition: Condition | None) -> _Decide:
     match condition:
         case None:
-            return HOLDS
+            return _of_leaves(())
         case Leaf():
-            return _leaf(condition, fields)
+            return _of_leaves((condition,))
+        case All() if all(isinstance(part, Leaf) for part in condition.all):
+            return _of_leaves([part for part in condition.all if isinstance(part, Leaf)])
         case All():
-            return next((v for part in condition.all if not (v := check(part, fields)).holds), HOLDS)
+            return _of_all([_compiled(part) for part in condition.all])
         case AnyOf():
-            return _any(condition, fields)
+            return _of_any([_compiled(part) for part in condition.any])
         case Not():
-            inner = check(condition.not_, fields)
-            return Verdict(holds=False, reason="not: the excluded condition holds") if inner.holds else HOLDS
+            return _of_not(condition, _compiled(condition.not_))
         case _:
             assert_never(condition)
 
 
-def _any(condition: AnyOf, fields: Fields) -> Verdict:
-    verdicts = [check(part, fields) for part in condition.any]
-    if any(v.holds for v in verdicts):
-        return HOLDS
-    return Verdict(holds=False, reason="none of: " + "; ".join(v.reason for v in verdicts))
+def _of_leaves(leaves: Sequence[Leaf]) -> _Decide:
+    """All of them, in one loop: nearly all conditions are such a list, and a call for each would cost as much again."""
+    tests = tuple((leaf.field, _TESTS[leaf.operator](leaf.value), leaf) for leaf in leaves)
+
+    def decide(fields: Fields) -> Leaf | None:
+        for field, holds, leaf in tests:
+            actual = fields.get(field)
+            try:
+                if actual is None or not holds(actual):
+                    return leaf
+            except TypeError:  # types that cannot be compared
+                return leaf
+        return None
+
+    return decide
 
 
-def _leaf(leaf: Leaf, fields: Fields) -> Verdict:
-    actual = fields.get(leaf.field)
-    if actual is None:
-        return Verdict(holds=False, reason=f"{leaf.field}: no value in this event")
-    try:
-        holds = _OPERATORS[leaf.operator](actual, leaf.value)
-    except TypeError:
-        return Verdict(holds=False, reason=f"{leaf.field} {_show(actual)} cannot be compared with {_show(leaf.value)}")
-    if holds:
-        return HOLDS
-    return Verdict(holds=False, reason=f"{leaf.field} {leaf.operator} {_show(leaf.value)}: actual {_show(actual)}")
+def _of_all(parts: Sequence[_Decide]) -> _Decide:
+    def decide(fields: Fields) -> _Against | None:
+        return next((against for part in parts if (against := part(fields)) is not None), None)
+
+    return decide
 
 
-def _contains(actual: object, wanted: object) -> bool:
-    return isinstance(actual, str | tuple) and wanted in actual
+def _of_any(parts: Sequence[_Decide]) -> _Decide:
+    def decide(fields: Fields) -> _Against | None:
+        found: list[_Against] = []
+        for part in parts:
+            against = part(fields)
+            if against is None:
+                return None
+            found.append(against)
+        return tuple(found)
+
+    return decide
 
 
-_OPERATORS: dict[str, Callable[[object, object], bool]] = {
-    "=": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,  # type: ignore[operator]  # a mismatch is TypeError, and "not met"
-    "<=": lambda a, b: a <= b,  # type: ignore[operator]  # as above
-    ">": lambda a, b: a > b,  # type: ignore[operator]  # as above
-    ">=": lambda a, b: a >= b,  # type: ignore[operator]  # as above
-    "in": lambda a, b: isinstance(b, tuple) and a in b,
-    "not_in": lambda a, b: isinstance(b, tuple) and a not in b,
-    "contains": _contains,
+def _of_not(condition: Not, part: _Decide) -> _Decide:
+    def decide(fields: Fields) -> Not | None:
+        return condition if part(fields) is None else None
+
+    return decide
+
+
+_Value = Scalar | tuple[Scalar, ...]
+_Test = Callable[[object], bool]
+
+
+def _among(value: _Value) -> _Test:
+    return frozenset(value if isinstance(value, tuple) else ()).__contains__
+
+
+def _not_among(value: _Value) -> _Test:
+    values = frozenset(value if isinstance(value, tuple) else ())
+    return lambda actual: actual not in values
+
+
+def _containing(value: _Value) -> _Test:
+    return lambda actual: isinstance(actual, str | tuple) and value in actual
+
+
+_TESTS: Mapping[str, Callable[[_Value], _Test]] = {
+    "=": lambda value: partial(operator.eq, value),
+    "!=": lambda value: partial(operator.ne, value),
+    "<": lambda value: partial(operator.gt, value),  # turned round: the condition's value comes first
+    "<=": lambda value: partial(operator.ge, value),
+    ">": lambda value: partial(operator.lt, value),
+    ">=": lambda value: partial(operator.le, value),
+    "in": _among,
+    "not_in": _not_among,
+    "contains": _containing,
 }
 
 
-def _show(value: Scalar | tuple[Scalar, ...]) -> str:
+def _said(against: _Against, fields: Fields) -> str:
+    match against:
+        case Leaf():
+            return _leaf_said(against, fields)
+        case Not():
+            return "not: the excluded condition holds"
+        case tuple():
+            shown = [_said(part, fields) for part in against[:SHOWN_ITEMS]]
+            more = [f"and {len(against) - SHOWN_ITEMS} more"] if len(against) > SHOWN_ITEMS else []
+            return "none of: " + "; ".join(shown + more)
+        case _:
+            assert_never(against)
+
+
+def _leaf_said(leaf: Leaf, fields: Fields) -> str:
+    actual = fields.get(leaf.field)
+    if actual is None:
+        return f"{leaf.field}: {_absence(leaf.field)}"
+    if not _comparable(actual, leaf):
+        return f"{leaf.field} {_show(actual)} cannot be compared with {_show(leaf.value)}"
+    return f"{leaf.field} {leaf.operator} {_show(leaf.value)}: actual {_show(actual)}"
+
+
+def _comparable(actual: Value, leaf: Leaf) -> bool:
+    try:
+        _TESTS[leaf.operator](leaf.value)(actual)
+    except TypeError:
+        return False
+    return True
+
+
+def _absence(field: str) -> str:
+    """Why an event has no value for a field."""
+    return _UNKNOWN.get(field) or _ABSENT[SPECS[field].group]
+
+
+_UNKNOWN = {
+    "account_age_days": "no completed order yet",
+    "days_since_last_order": "no order yet",
+    "email_domain": "the customer was erased",
+}
+"""Of customers, who have all else."""
+_ABSENT: Mapping[Group, str] = {
+    "customer": "no value in this event",
+    "order": "no order in this event",
+    "change": "no change of score in this event",
+    "refund": "no refund in this event",
+    "dispute": "no dispute in this event",
+}
+
+
+def _show(value: Value | tuple[Scalar, ...]) -> str:
     """In short: the reason is stored with every event."""
     if not isinstance(value, tuple):
-        return str(value).lower() if isinstance(value, bool) else str(value)[:SHOWN_TEXT]
-    shown = ", ".join(_show(item) for item in value[:SHOWN_ITEMS])
+        return str(value).lower() if isinstance(value, bool) else str(value)[:SHOWN_TEXT] or '""'
+    shown = ", ".join(_show(item) for item in value[:SHOWN_ITEMS]) or "none"
     return f"{shown} and {len(value) - SHOWN_ITEMS} more" if len(value) > SHOWN_ITEMS else shown
+
+
+def _shortened(reason: str) -> str:
+    return reason if len(reason) <= MAX_REASON else reason[: MAX_REASON - 1] + "…"
 
 
 def too_large(condition: Condition | None) -> str | None:
