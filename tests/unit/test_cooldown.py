@@ -28,6 +28,7 @@ def rule(cooldown: timedelta = HOUR) -> Rule:
         conditions=None,
         actions=[],
         cooldown=int(cooldown.total_seconds()),
+        hourly_limit=1000,
         mode="live",
     )
 

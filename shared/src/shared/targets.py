@@ -25,6 +25,8 @@ SHORT_SECRET = 32
 """Characters under which a given secret is doubted, as the guide asks for 32 or more."""
 MASK = "***"
 """Shown in place of a header's value."""
+SLACK_HOST = "hooks.slack.com"
+"""Takes Slack messages only."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # a token of RFC 9110 §5.6.2
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,4096}")
@@ -137,16 +139,16 @@ def _unusable_host(host: str, reach: Reach) -> str | None:
     else:
         return "has a host that is no host name"
     reason = refused(address, reach.allowed) if address else None
-    return f"its address is refused: {reason}" if reason else None
+    return f"leads to an address that is refused: {reason}" if reason else None
 
 
 def unsendable(headers: Mapping[str, str]) -> str | None:
     """Why custom headers cannot be sent, with the name of the first that cannot."""
     for name, value in headers.items():
         if problem := _unsendable(name, value):
-            return f"{name}: {problem}"
+            return f"has {name!r}, which {problem}"
     if len({name.lower() for name in headers}) < len(headers):
-        return "a name is there twice, in other capitals"
+        return "has a name twice, in other capitals"
     return None
 
 

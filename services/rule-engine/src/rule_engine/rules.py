@@ -1,35 +1,23 @@
 """Rules: what a store owner may ask for, what is kept, what is shown.
 
-An action is kept in rules.actions as {"type": "send_webhook", "target_id", "url", "headers" (names, masked values),
-"timeout"}, or as {"type": "send_webhook", "webhook_id"}. Its secret and header values are in rule_engine.targets.
+What is kept of a rule, in rule_engine.rules and in each of its versions, is JSON of the form in which it is shown.
+Secrets and header values are not in it: they are in rule_engine.targets, and an action names its target.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StrictInt,
-    StrictStr,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-)
+from pydantic import Field, StrictInt, TypeAdapter, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from shared.conditions import Condition, fields_named, too_large
+from rule_engine.actions import LABELS, PARAMS, Body, NewAction, SendToEndpoint, Text, action_json
+from rule_engine.targets import Target
+from shared.conditions import Check, Condition, compiled, fields_named, too_large
 from shared.jsontext import api_time
 from shared.mistakes import mistakes
-from shared.targets import MASK, TargetHeaders, TargetUrl
 
 Mode = Literal["live", "shadow", "off"]
 Trigger = Literal[
@@ -52,91 +40,28 @@ Trigger = Literal[
     "card_testing_detected",
 ]
 
-ACTION_TYPES = frozenset(
-    [
-        "block_customer",
-        "unblock_customer",
-        "allowlist_customer",
-        "tag_customer",
-        "add_note",
-        "hold_order",
-        "cancel_order",
-        "send_email",
-        "send_slack",
-        "send_webhook",
-        "recalculate_score",
-    ]
-)
-SEND_WEBHOOK = "send_webhook"
-
 MONTH = 30 * 24 * 3600
 """Seconds of the longest cooldown."""
 MAX_PER_HOUR = 1_000_000
+MAX_ACTIONS = 10
 
 
-def _storable(text: str) -> str:
-    if "\0" in text:
-        raise PydanticCustomError("nul", "has a NUL character")
-    return text
-
-
-Text = Annotated[StrictStr, AfterValidator(_storable)]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SendToUrl(_Body):
-    """`send_webhook` to a target of the action's own."""
-
-    type: Literal["send_webhook"]
-    url: TargetUrl
-    secret: Text | None = Field(default=None, max_length=1024, repr=False)
-    """Blank: one is generated, for a rule's webhook is never unsigned."""
-    headers: TargetHeaders = Field(default_factory=dict, repr=False)
-    timeout: StrictInt = Field(default=10, ge=1, le=30)
-
-
-class SendToEndpoint(_Body):
-    """`send_webhook` to an endpoint of the store's."""
-
-    type: Literal["send_webhook"]
-    webhook_id: UUID
-
-
-def _available(given: Any) -> Any:
-    """Tell an action that is still to come from one that is misspelt."""
-    kind = given.get("type") if isinstance(given, Mapping) else None
-    if isinstance(kind, str) and kind != SEND_WEBHOOK:
-        problem = "is not available yet" if kind in ACTION_TYPES else "is no action"
-        raise PydanticCustomError("action", "{kind} {problem}", {"kind": kind[:100], "problem": problem})
-    return given
-
-
-def _target(given: Any) -> str:
-    to_endpoint = "webhook_id" in given if isinstance(given, Mapping) else isinstance(given, SendToEndpoint)
-    return "<endpoint>" if to_endpoint else "<url>"
-
-
-NewAction = Annotated[
-    Annotated[SendToUrl, Tag("<url>")] | Annotated[SendToEndpoint, Tag("<endpoint>")],
-    Discriminator(_target),
-    BeforeValidator(_available),
-]
-
-
-class NewRule(_Body):
-    """What `POST /rules` takes. Validate with a Reach as the context."""
+class Frame(Body):
+    """How a rule is called and how often it may act: what can change without a new look at what it says."""
 
     name: Text = Field(min_length=1, max_length=200)
     description: Text = Field(default="", max_length=2000)
-    trigger: Trigger
-    conditions: Condition | None = None
-    actions: tuple[NewAction, ...] = Field(min_length=1, max_length=10)
     cooldown: StrictInt = Field(default=3600, ge=0, le=MONTH)
     hourly_limit: StrictInt = Field(default=1000, ge=1, le=MAX_PER_HOUR)
     mode: Mode = "live"
+
+
+class NewRule(Frame):
+    """What `POST /rules` takes, and what a changed rule must still be. Validate with a Reach as the context."""
+
+    trigger: Trigger
+    conditions: Condition | None = None
+    actions: tuple[NewAction, ...] = Field(min_length=1, max_length=MAX_ACTIONS)
 
     @field_validator("conditions")
     @classmethod
@@ -146,11 +71,16 @@ class NewRule(_Body):
         return conditions
 
 
+# As it is evaluated ---------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     type: str
     target_id: UUID | None
     """An endpoint's id, or that of the action's own target."""
+    params: Mapping[str, str] = field(default_factory=dict)
+    """What else it was given, for who does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +94,19 @@ class Rule:
     conditions: Condition | None
     actions: tuple[Action, ...]
     cooldown: timedelta
+    hourly_limit: int
+    """Firings in a calendar hour."""
     mode: str
     fault: str = ""
     """Why it can't be evaluated: it was saved by a version of ours that allowed more."""
     fields: tuple[str, ...] = field(init=False)
     """What its conditions ask for, sorted."""
+    check: Check = field(init=False, repr=False, compare=False)
+    """Its conditions, compiled."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", tuple(sorted(fields_named(self.conditions))))
+        object.__setattr__(self, "check", compiled(self.conditions))
 
 
 def stored_rule(
@@ -183,22 +118,25 @@ def stored_rule(
     conditions: Any,
     actions: Sequence[Mapping[str, Any]],
     cooldown: int,
+    hourly_limit: int,
     mode: str,
 ) -> Rule:
     """A rule from what was kept of it, `conditions` and `actions` as JSON has them. One that no longer validates
     still comes back, with its fault: it must not stop the others.
     """
-    read, fault = _stored_conditions(conditions)
+    read, condition_fault = _stored_conditions(conditions)
+    todo, action_fault = _stored_actions(actions)
     return Rule(
         id=rule_id,
         version=version,
         name=name,
         trigger=trigger,
         conditions=read,
-        actions=tuple(_stored_action(action) for action in actions),
+        actions=todo,
         cooldown=timedelta(seconds=cooldown),
+        hourly_limit=hourly_limit,
         mode=mode,
-        fault=fault,
+        fault=condition_fault or action_fault,
     )
 
 
@@ -212,21 +150,33 @@ def _stored_conditions(given: Any) -> tuple[Condition | None, str]:
         return None, "; ".join(f"{path}: {problem}" for path, problem in mistakes(error).items())
 
 
+def _stored_actions(given: Sequence[Mapping[str, Any]]) -> tuple[tuple[Action, ...], str]:
+    try:
+        return tuple(_stored_action(action) for action in given), ""
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return (), "its actions cannot be read"
+
+
 def _stored_action(action: Mapping[str, Any]) -> Action:
+    kind = action["type"]
+    if kind not in LABELS:
+        raise ValueError(kind)
     target = action.get("target_id") or action.get("webhook_id")
-    return Action(type=action["type"], target_id=UUID(target) if target else None)
+    params = {name: str(action[name]) for name in PARAMS.get(kind, ()) if action.get(name)}
+    return Action(kind, UUID(target) if target else None, params)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where an action goes that names a URL. Its id stays the same over the rule's versions."""
+def rule_of(rule_id: UUID, version: int, fields: Mapping[str, Any]) -> Rule:
+    """A rule of a version as it is kept."""
+    return stored_rule(
+        rule_id=rule_id,
+        version=version,
+        **{name: fields[name] for name in ("name", "trigger", "conditions", "actions", "cooldown", "hourly_limit")},
+        mode=fields["mode"],
+    )
 
-    id: UUID
-    url: str
-    secret: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    timeout: int
-    """Seconds."""
+
+# As it is kept and shown ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,48 +186,88 @@ class Saved:
     id: UUID
     store_id: UUID
     version: int
-    asked: NewRule
-    targets: Mapping[int, Target]
-    """By the action's position, for actions with a target of their own."""
+    fields: Mapping[str, Any]
+    """As rule_fields makes them."""
     created_at: datetime
     updated_at: datetime
 
 
-def conditions_json(asked: NewRule) -> Any:
-    return asked.conditions.model_dump(mode="json", by_alias=True) if asked.conditions else None
-
-
-def actions_json(saved: Saved) -> list[dict[str, Any]]:
-    """As they are kept and shown. Header values and secrets are not."""
-    return [_action_json(action, saved.targets.get(n)) for n, action in enumerate(saved.asked.actions)]
-
-
-def _action_json(action: NewAction, target: Target | None) -> dict[str, Any]:
-    if isinstance(action, SendToEndpoint):
-        return {"type": action.type, "webhook_id": str(action.webhook_id)}
+def rule_fields(asked: NewRule, targets: Mapping[int, Target]) -> dict[str, Any]:
+    """What an owner says of a rule, as JSON. `targets`: by the action's position."""
     return {
-        "type": action.type,
-        "target_id": str(target.id) if target else None,
-        "url": action.url,
-        "headers": dict.fromkeys(action.headers, MASK),
-        "timeout": action.timeout,
+        "name": asked.name,
+        "description": asked.description,
+        "trigger": asked.trigger,
+        "conditions": conditions_json(asked.conditions),
+        "actions": [
+            action_json(action, targets[n].id if n in targets else None) for n, action in enumerate(asked.actions)
+        ],
+        "cooldown": asked.cooldown,
+        "hourly_limit": asked.hourly_limit,
+        "mode": asked.mode,
     }
+
+
+def conditions_json(conditions: Condition | None) -> Any:
+    return conditions.model_dump(mode="json", by_alias=True) if conditions else None
 
 
 def rule_json(saved: Saved) -> dict[str, Any]:
     """A rule as the API shows it."""
-    asked = saved.asked
     return {
         "id": str(saved.id),
         "version": saved.version,
-        "name": asked.name,
-        "description": asked.description,
-        "trigger": asked.trigger,
-        "conditions": conditions_json(asked),
-        "actions": actions_json(saved),
-        "cooldown": asked.cooldown,
-        "hourly_limit": asked.hourly_limit,
-        "mode": asked.mode,
+        **saved.fields,
         "created_at": api_time(saved.created_at),
         "updated_at": api_time(saved.updated_at),
     }
+
+
+def endpoints_named(asked: NewRule) -> dict[int, UUID]:
+    """The store's endpoints that its actions send to, by position."""
+    return {n: action.webhook_id for n, action in enumerate(asked.actions) if isinstance(action, SendToEndpoint)}
+
+
+# As it is changed -----------------------------------------------------------------------------------------------------
+
+READ_ONLY = ("id", "version", "created_at", "updated_at", "starter", "warnings")
+"""What a shown rule has beside its fields: it may come back in a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A body that changes a rule, or why it can't be taken."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Those that an owner says, to be validated."""
+    stale: str = ""
+    """It was made from another version (409)."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def change(body: Mapping[str, Any], *, rule_id: UUID, version: int) -> Change:
+    """What a body asks of a rule. It may name the version it was made from: nobody's change is overwritten unseen."""
+    if "id" in body and str(body["id"]).lower() != str(rule_id):
+        return Change(problems={"id": "is another rule's"})
+    named = body.get("version", version)
+    if type(named) is not int:
+        return Change(problems={"version": "must be a whole number"})
+    if named != version:
+        return Change(stale=f"The rule is at version {version}; your change was made from version {named}.")
+    return Change({name: value for name, value in body.items() if name not in READ_ONLY})
+
+
+def patched(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """A rule's fields with those of the patch in place of their own, to be validated as a NewRule."""
+    return {**stored, **patch}
+
+
+def only_frames(patch: Iterable[str]) -> bool:
+    """Whether it changes nothing that the rule says: its conditions and actions need not be valid any more, since a
+    rule that no longer is must be switched off all the same. Validate `framed` as a Frame.
+    """
+    return set(patch) <= Frame.model_fields.keys()
+
+
+def framed(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: patch.get(name, stored[name]) for name in Frame.model_fields}

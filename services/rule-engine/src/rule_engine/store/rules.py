@@ -4,7 +4,8 @@ import json
 from collections.abc import Collection, Iterable
 from uuid import UUID
 
-from rule_engine.rules import Saved, Target, actions_json, conditions_json
+from rule_engine.rules import Saved
+from rule_engine.targets import Target
 from shared.db import Connection
 from shared.secrets import Vault
 
@@ -18,8 +19,8 @@ async def endpoints(connection: Connection, store_id: UUID, ids: Collection[UUID
 
 
 async def insert_rule(connection: Connection, saved: Saved) -> None:
-    asked = saved.asked
-    conditions = conditions_json(asked)
+    fields = saved.fields
+    conditions = fields["conditions"]
     await connection.execute(
         "INSERT INTO rule_engine.rules (id, store_id, version, name, description, trigger, conditions, actions,"
         " cooldown, hourly_limit, mode, created_at, updated_at)"
@@ -27,14 +28,14 @@ async def insert_rule(connection: Connection, saved: Saved) -> None:
         saved.id,
         saved.store_id,
         saved.version,
-        asked.name,
-        asked.description,
-        asked.trigger,
+        fields["name"],
+        fields["description"],
+        fields["trigger"],
         None if conditions is None else json.dumps(conditions),
-        json.dumps(actions_json(saved)),
-        asked.cooldown,
-        asked.hourly_limit,
-        asked.mode,
+        json.dumps(fields["actions"]),
+        fields["cooldown"],
+        fields["hourly_limit"],
+        fields["mode"],
         saved.created_at,
         saved.updated_at,
     )
@@ -50,5 +51,5 @@ async def insert_targets(connection: Connection, vault: Vault, saved: Saved, tar
 
 def _target_row(vault: Vault, saved: Saved, target: Target) -> tuple[object, ...]:
     headers = vault.seal(json.dumps(dict(target.headers)).encode()) if target.headers else None
-    secret = vault.seal(target.secret.encode())
+    secret = vault.seal(target.secret.encode()) if target.secret is not None else None
     return target.id, saved.store_id, saved.id, target.url, secret, headers, target.timeout

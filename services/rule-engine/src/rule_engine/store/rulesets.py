@@ -22,8 +22,8 @@ async def revisions(connection: Connection, store_ids: Collection[UUID]) -> dict
 async def rules(connection: Connection, store_ids: Collection[UUID]) -> dict[UUID, list[Rule]]:
     """The rules that are not off, oldest first."""
     rows = await connection.fetch(
-        "SELECT id, store_id, version, name, trigger, conditions, actions, cooldown, mode FROM rule_engine.rules"
-        " WHERE store_id = ANY($1::uuid[]) AND mode <> 'off' ORDER BY created_at, id",
+        "SELECT id, store_id, version, name, trigger, conditions, actions, cooldown, hourly_limit, mode"
+        " FROM rule_engine.rules WHERE store_id = ANY($1::uuid[]) AND mode <> 'off' ORDER BY created_at, id",
         list(store_ids),
     )
     found: dict[UUID, list[Rule]] = {store_id: [] for store_id in store_ids}
@@ -41,6 +41,7 @@ def _rule(row: asyncpg.Record) -> Rule:
         conditions=_json(row["conditions"]),
         actions=_json(row["actions"]),
         cooldown=row["cooldown"],
+        hourly_limit=row["hourly_limit"],
         mode=row["mode"],
     )
 
