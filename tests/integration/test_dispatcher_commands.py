@@ -114,7 +114,7 @@ async def test_each_bad_field_is_refused_by_name(dispatcher: None, broker: Broke
     refusal = await refused(broker, shop, "webhook.create", asked)
     assert (refusal.status, refusal.code) == (400, "rest_invalid_param")
     assert set(refusal.params) == {"url", "events", "timeout", "format", "nonsense"}
-    assert refusal.params["url"] == "its address is refused: private"
+    assert refusal.params["url"] == "leads to an address that is refused: private"
     assert refusal.params["events"] == "has an unknown event: order_placed"
 
 

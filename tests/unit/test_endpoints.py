@@ -76,7 +76,7 @@ def test_an_unusable_url_is_refused(url: str) -> None:
 def test_an_allowed_network_may_be_named_by_address() -> None:
     reach = Reach(allow_http=True, allowed=[ip_network("127.0.0.0/8")])
     assert asked(reach, url="http://127.0.0.1:8080/hook").url == "http://127.0.0.1:8080/hook"
-    assert wrong(reach, url="http://10.0.0.1/") == {"url": "its address is refused: private"}
+    assert wrong(reach, url="http://10.0.0.1/") == {"url": "leads to an address that is refused: private"}
 
 
 @pytest.mark.parametrize("timeout", [0, 31, -1, "10", 1.5, True, None])
@@ -90,7 +90,7 @@ def test_a_timeout_is_a_whole_number_of_seconds_from_1_to_30(timeout: object) ->
     ["X-TrustLens-Signature", "x-trustlens-anything", "Host", "content-length", "User-Agent", "Proxy-Authorization"],
 )
 def test_reserved_headers_are_refused(name: str) -> None:
-    assert wrong(headers={name: "x"}) == {"headers": f"{name}: is reserved"}
+    assert wrong(headers={name: "x"}) == {"headers": f"has {name!r}, which is reserved"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from yarl import URL
 from shared.egress import refused
 from shared.targets import Reach, unsendable, unusable
 
-REFUSED = "its address is refused: "
+REFUSED = "leads to an address that is refused: "
 NO_IP = REFUSED + "not an IP address"
 NO_NAME = "has a host that is no host name"
 NO_URL = "is not a URL"
@@ -313,21 +313,21 @@ def test_an_address_in_a_url_is_judged_as_the_address_alone(address: object) -> 
     [
         ({}, None),
         ({"Authorization": "Bearer x", "X-Anything": ""}, None),
-        ({"Authorization": "a\r\nX: y"}, "Authorization: has a value that is not plain ASCII"),
-        ({"X": "\x00"}, "X: has a value that is not plain ASCII"),
-        ({"X": "é"}, "X: has a value that is not plain ASCII"),
-        ({"X": "y" * 4097}, "X: has a value that is not plain ASCII"),
-        ({"": "x"}, ": is no header name"),
-        ({"a b": "x"}, "a b: is no header name"),
-        ({"a:": "x"}, "a:: is no header name"),
-        ({"X\n": "x"}, "X\n: is no header name"),
-        ({"HOST": "x"}, "HOST: is reserved"),
-        ({"Transfer-Encoding": "chunked"}, "Transfer-Encoding: is reserved"),
-        ({"Content-Length": "0"}, "Content-Length: is reserved"),
-        ({"Accept-Encoding": "gzip"}, "Accept-Encoding: is reserved"),
-        ({"X-TrustLens-Signature": "x"}, "X-TrustLens-Signature: is reserved"),
-        ({"Proxy-Authorization": "x"}, "Proxy-Authorization: is reserved"),
-        ({"A": "1", "a": "2"}, "a name is there twice, in other capitals"),
+        ({"Authorization": "a\r\nX: y"}, "has 'Authorization', which has a value that is not plain ASCII"),
+        ({"X": "\x00"}, "has 'X', which has a value that is not plain ASCII"),
+        ({"X": "é"}, "has 'X', which has a value that is not plain ASCII"),
+        ({"X": "y" * 4097}, "has 'X', which has a value that is not plain ASCII"),
+        ({"": "x"}, "has '', which is no header name"),
+        ({"a b": "x"}, "has 'a b', which is no header name"),
+        ({"a:": "x"}, "has 'a:', which is no header name"),
+        ({"X\n": "x"}, "has 'X\\n', which is no header name"),
+        ({"HOST": "x"}, "has 'HOST', which is reserved"),
+        ({"Transfer-Encoding": "chunked"}, "has 'Transfer-Encoding', which is reserved"),
+        ({"Content-Length": "0"}, "has 'Content-Length', which is reserved"),
+        ({"Accept-Encoding": "gzip"}, "has 'Accept-Encoding', which is reserved"),
+        ({"X-TrustLens-Signature": "x"}, "has 'X-TrustLens-Signature', which is reserved"),
+        ({"Proxy-Authorization": "x"}, "has 'Proxy-Authorization', which is reserved"),
+        ({"A": "1", "a": "2"}, "has a name twice, in other capitals"),
     ],
 )
 def test_headers_that_would_change_the_request_are_refused(headers: dict[str, str], problem: str | None) -> None:

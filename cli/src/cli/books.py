@@ -101,11 +101,14 @@ async def _lines(connection: asyncpg.Connection, depths: Mapping[str, int]) -> l
         for service in SERVICES
     ]
     lines += [
-        Line(f"queue {name}", depth, 0, "trustlens status, and the log of the service")
+        Line(f"queue {name}", depth, 0, "trustlens dead list" if name.endswith(".dead") else _NOT_TAKEN)
         for name, depth in depths.items()
         if depth or name.endswith(".dead")
     ]
     return lines
+
+
+_NOT_TAKEN = "trustlens status, and the log of the service"
 
 
 _INPUTS = """

@@ -1,6 +1,7 @@
 """Settings that every service has. One frozen object, built once in `__main__`, passed down."""
 
 import sys
+from collections.abc import Sequence
 from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
@@ -45,6 +46,12 @@ def load(kind: type[S]) -> S:
         return kind()  # type: ignore[call-arg]  # the environment fills them
     except ValidationError as error:
         for mistake in error.errors():
-            name = "TRUSTLENS_" + "_".join(map(str, mistake["loc"])).upper()
-            print(f"{name}: {mistake['msg']}", file=sys.stderr)  # noqa: T201  # logs are not set up yet
+            print(f"{_place(mistake['loc'])}: {mistake['msg']}", file=sys.stderr)  # noqa: T201  # no logs yet
         raise SystemExit(2) from None
+
+
+def _place(location: Sequence[int | str]) -> str:
+    """The variable, and of a list the item, counted from one."""
+    name, *inside = location
+    items = [f" item {part + 1}" for part in inside if isinstance(part, int)]
+    return f"TRUSTLENS_{name}".upper() + "".join(items[:1])
