@@ -1,5 +1,6 @@
 """The shapes of requests and answers. Field order is the order in the answer; dates are `Y-m-d H:i:s`, UTC."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -8,6 +9,7 @@ from uuid import UUID
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -21,8 +23,11 @@ from pydantic import (
 
 from api.dead import QUEUE_NAMES
 from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
-from shared.events import Segment
+from shared.events import Segment, WebhookEvent
 from shared.jsontext import api_time
+
+SHORTEST_ID = 8
+"""Digits that a list's `id` takes at least: what is shown of an id where there is no room for all of it."""
 
 Moment = Annotated[datetime, PlainSerializer(api_time)]
 Id = Annotated[UUID, PlainSerializer(str)]
@@ -82,9 +87,28 @@ class CustomerListing(Listing):
 Hash = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[0-9a-fA-F]{64}$")]
 
 
-class DeliveryListing(Listing):
+def _ids(begin: Any) -> Any:
+    """The first and the last id that begin so."""
+    digits = begin.replace("-", "").lower() if isinstance(begin, str) else ""
+    if not re.fullmatch(f"[0-9a-f]{{{SHORTEST_ID},32}}", digits):
+        raise ValueError(f"must be an id, or the first {SHORTEST_ID} digits of one or more")
+    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+
+
+Ids = Annotated[tuple[UUID, UUID], BeforeValidator(_ids)]
+"""Given as an id, or as much of its beginning as a person reads from a screen."""
+
+
+ALL_IDS = (UUID(int=0), UUID(int=2**128 - 1))
+
+
+class EndpointListing(Listing):
+    id: Ids | None = None
+
+
+class DeliveryListing(EndpointListing):
     webhook_id: UUID | None = None
-    event: str | None = Field(default=None, max_length=64)
+    event: WebhookEvent | None = None
     status: (
         Literal["pending", "delivered", "failed", "retrying", "exhausted", "suppressed", "parked", "cancelled"] | None
     ) = None
@@ -372,6 +396,10 @@ class Endpoint(_Answer):
     standard_webhooks: bool
     overlap_until: Moment | None
     """Until then the old secret signs too. Null: no rotation is under way."""
+    outage_since: Moment | None
+    """Since then it is down: what is promised to it is parked. Null: it is not."""
+    next_probe_at: Moment | None
+    """When one parked delivery is tried, to see whether it is back. Null: it is not down."""
     created_at: Moment
     updated_at: Moment
 
@@ -418,6 +446,8 @@ class Attempt(_Answer):
 class DeliveryShown(_Delivery[list[Attempt]]):
     """With the attempts themselves."""
 
+    next_probe_at: Moment | None
+    """Of a parked one: when it, or another that waits with it, is tried to see whether its endpoint is back."""
     body: str | None
     """What is sent. None for keys without the scope pii, for it holds the customer's address, and where it is gone."""
 
@@ -477,6 +507,28 @@ class Rule(_Answer):
     updated_at: Moment
 
 
+class RuleAsSaved(_Answer):
+    """What a version says; secrets and header values are not in it."""
+
+    name: str
+    description: str
+    trigger: str
+    conditions: Any
+    actions: list[Any]
+    cooldown: int
+    hourly_limit: int
+    mode: str
+
+
+class RuleVersion(_Answer):
+    version: int
+    saved_at: Moment
+    actor: str
+    changed: list[str]
+    """The fields that differ from the version before. Of the first: none."""
+    rule: RuleAsSaved
+
+
 class EvaluatedAction(_Answer):
     type: str
     status: str
@@ -497,3 +549,27 @@ class Evaluation(_Answer):
     values: dict[str, Any]
     actions: list[EvaluatedAction]
     at: Moment
+
+
+class WhyEvent(_Answer):
+    """What a rule made of one event, or why it made nothing of it."""
+
+    event_id: Id
+    trigger: str
+    at: Moment
+    outcome: str
+    """fired, skipped, failed, or not_evaluated."""
+    reason: str
+    version: int | None
+    """Of the rule, where it was evaluated."""
+    values: dict[str, Any]
+    actions: list[EvaluatedAction]
+
+
+class Why(_Answer):
+    rule_id: Id
+    customer: str
+    answer: str
+    """One sentence or two, about the newest event."""
+    events: list[WhyEvent]
+    """Newest first, ten at most."""

@@ -10,6 +10,7 @@ from aiohttp import web
 from api import commands
 from api.auth import needs
 from api.errors import ApiError, invalid
+from api.people import hash_of
 from api.requests import checked, query, read_nothing, read_object
 from api.responses import as_json, as_page
 from api.schemas import (
@@ -25,7 +26,6 @@ from api.schemas import (
 from api.state import STATE
 from api.store import customers as store
 from api.stores import Key
-from shared.identity import email_hash, normalise_email
 
 log = structlog.get_logger()
 
@@ -44,15 +44,7 @@ async def index(request: web.Request, key: Key) -> web.Response:
 @needs("read")
 async def lookup(request: web.Request, key: Key) -> web.Response:
     """By plain address, hashed with the store's key."""
-    try:
-        # No address has a blank: it was a plus that the caller did not encode.
-        email = normalise_email(request.query.getall("email", [""])[-1].strip().replace(" ", "+"))
-    except ValueError as error:
-        raise invalid({"email": str(error)}) from None
-    secrets = await request.app[STATE].stores.get(key.store_id)
-    if secrets is None:
-        raise _not_found()
-    return as_json(await _find(request, key, email_hash(secrets.hash_key, email)))
+    return as_json(await _find(request, key, await hash_of(request, key, request.query.getall("email", [""])[-1])))
 
 
 @needs("read")

@@ -1,29 +1,29 @@
 """/rules: automation rules and why they did or did not fire; the rule engine owns them."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 from aiohttp import web
 
-from api import commands
+from api import commands, why
 from api.auth import needs
-from api.errors import ApiError
+from api.errors import ApiError, invalid
+from api.people import customer_asked
 from api.requests import path_uuid, query, read_object
 from api.responses import as_json, as_page
-from api.schemas import Listing, Rule
+from api.schemas import EvaluationListing, Listing, OfCustomer, Rule, RuleListing, Why
 from api.state import STATE
+from api.store import evaluations as store_evaluations
 from api.store import rules as store
+from api.store import why as store_why
 from api.stores import Key
 
 
 @needs("read")
 async def index(request: web.Request, key: Key) -> web.Response:
-    page = query(request, Listing).page
-    rules, total = await store.list_rules(request.app[STATE].pool, key.store_id, page)
-    return as_page(request, rules, page=page, total=total)
-
-
-@needs("write")
-async def create(request: web.Request, key: Key) -> web.Response:
-    given = await read_object(request)
-    return as_json(await commands.ask(request, key, commands.RULE_ENGINE, "rule.create", given), status=201)
+    listing = query(request, RuleListing)
+    rules, total = await store.list_rules(request.app[STATE].pool, key.store_id, listing)
+    return as_page(request, rules, page=listing.page, total=total)
 
 
 @needs("read")
@@ -32,24 +32,151 @@ async def show(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
-async def evaluations(request: web.Request, key: Key) -> web.Response:
+async def versions(request: web.Request, key: Key) -> web.Response:
     page = query(request, Listing).page
     rule = await _find(request, key)
-    found, total = await store.list_evaluations(request.app[STATE].pool, key.store_id, rule.id, page)
+    found, total = await store.list_versions(request.app[STATE].pool, rule.id, page)
     return as_page(request, found, page=page, total=total)
+
+
+# Saving ---------------------------------------------------------------------------------------------------------------
+
+
+@needs("write")
+async def create(request: web.Request, key: Key) -> web.Response:
+    """Secrets that were generated are in this answer and in no other."""
+    given = await read_object(request)
+    return as_json(await _command(request, key, "rule.create", given), status=201)
+
+
+@needs("write")
+async def replace(request: web.Request, key: Key) -> web.Response:
+    """All of the rule; what is not given goes back to its default."""
+    return as_json(await _ask(request, key, "rule.update", {"rule": await read_object(request)}))
+
+
+@needs("write")
+async def update(request: web.Request, key: Key) -> web.Response:
+    """The fields that are given; the others stay."""
+    return as_json(await _ask(request, key, "rule.patch", {"fields": await read_object(request)}))
+
+
+@needs("write")
+async def restore(request: web.Request, key: Key) -> web.Response:
+    """An older version once more, as a new one."""
+    return as_json(await _ask(request, key, "rule.restore", await read_object(request)))
+
+
+@needs("write")
+async def delete(request: web.Request, key: Key) -> web.Response:
+    await _ask(request, key, "rule.delete", {})
+    return web.Response(status=204)
+
+
+# Before saving --------------------------------------------------------------------------------------------------------
+
+
+@needs("read")
+async def validate(request: web.Request, key: Key) -> web.Response:
+    """What is wrong with a draft, and what is doubtful; nothing is saved."""
+    return as_json(await _command(request, key, "rule.validate", {"rule": await read_object(request)}))
+
+
+@needs("read")
+async def schema(request: web.Request, key: Key) -> web.Response:
+    return as_json(await _command(request, key, "rule.schema", {}))
+
+
+@needs("read")
+async def starters(request: web.Request, key: Key) -> web.Response:
+    return as_json(await _command(request, key, "rule.starters", {}))
+
+
+@needs("write")
+async def install(request: web.Request, key: Key) -> web.Response:
+    given = await read_object(request) if request.can_read_body else {}
+    return as_json(await _command(request, key, "rule.install", given), status=201)
+
+
+# Afterwards -----------------------------------------------------------------------------------------------------------
+
+
+@needs("read")
+async def evaluations(request: web.Request, key: Key) -> web.Response:
+    listing = await _evaluation_listing(request, key)
+    rule = await _find(request, key)
+    pool = request.app[STATE].pool
+    found, total = await store_evaluations.list_evaluations(pool, key.store_id, listing, rule_id=rule.id)
+    return as_page(request, found, page=listing.page, total=total)
+
+
+@needs("read")
+async def customer_evaluations(request: web.Request, key: Key) -> web.Response:
+    """Of all rules, also of those that were deleted since."""
+    listing = await _evaluation_listing(request, key)
+    if listing.customer is None:
+        raise invalid({"customer": "must be given, or email"})
+    pool = request.app[STATE].pool
+    found, total = await store_evaluations.list_evaluations(pool, key.store_id, listing, rule_id=None)
+    return as_page(request, found, page=listing.page, total=total)
+
+
+async def _evaluation_listing(request: web.Request, key: Key) -> EvaluationListing:
+    listing = query(request, EvaluationListing)
+    return listing.model_copy(update={"customer": await customer_asked(request, key, listing)})
+
+
+@needs("read")
+async def why_not(request: web.Request, key: Key) -> web.Response:
+    """Why the rule did, or did not, fire for a customer."""
+    rule = await _find(request, key)
+    customer = await customer_asked(request, key, query(request, OfCustomer))
+    if customer is None:
+        raise invalid({"email": "must be given, or customer"})
+    now = datetime.now(UTC)
+    case = await store_why.read_case(request.app[STATE].pool, key.store_id, rule, customer, now)
+    answer, events = why.explain(case, now)
+    return as_json(Why(rule_id=rule.id, customer=customer, answer=answer, events=events))
+
+
+async def _command(request: web.Request, key: Key, command: str, asked: dict[str, Any]) -> Any:
+    return await commands.ask(request, key, commands.RULE_ENGINE, command, asked)
+
+
+async def _ask(request: web.Request, key: Key, command: str, asked: dict[str, Any]) -> Any:
+    """Of the rule that the path names."""
+    rule_id = path_uuid(request, "id")
+    if rule_id is None:
+        raise _not_found()
+    return await _command(request, key, command, {**asked, "id": str(rule_id)})
 
 
 async def _find(request: web.Request, key: Key) -> Rule:
     rule_id = path_uuid(request, "id")
     rule = rule_id and await store.find_rule(request.app[STATE].pool, key.store_id, rule_id)
     if not rule:
-        raise ApiError(404, "trustlens_rule_not_found", "Rule not found.")
+        raise _not_found()
     return rule
+
+
+def _not_found() -> ApiError:
+    return ApiError(404, "trustlens_rule_not_found", "Rule not found.")
 
 
 ROUTES = [
     web.get("/rules", index),
     web.post("/rules", create),
+    web.post("/rules/validate", validate),
+    web.get("/rules/schema", schema),
+    web.get("/rules/starters", starters),
+    web.post("/rules/starters", install),
     web.get("/rules/{id}", show),
+    web.put("/rules/{id}", replace),
+    web.patch("/rules/{id}", update),
+    web.delete("/rules/{id}", delete),
+    web.get("/rules/{id}/versions", versions),
+    web.post("/rules/{id}/restore", restore),
     web.get("/rules/{id}/evaluations", evaluations),
+    web.get("/rules/{id}/why", why_not),
+    web.get("/evaluations", customer_evaluations),
 ]
