@@ -50,6 +50,19 @@ WebhookEvent = Literal[
 """What an endpoint may subscribe to, and `test`, which reaches every endpoint."""
 
 
+CUSTOMER_ACTIONS = frozenset(
+    [
+        "block_customer",
+        "unblock_customer",
+        "allowlist_customer",
+        "tag_customer",
+        "add_note",
+        "recalculate_score",
+    ]
+)
+"""Rules' actions that the scorer does, by command; the dispatcher does the others."""
+
+
 class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 

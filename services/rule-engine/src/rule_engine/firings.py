@@ -1,11 +1,12 @@
 """A rule that fires: what is kept of it, and what it asks for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from rule_engine.evaluate import Candidate, Skipped
-from rule_engine.rules import Action
+from rule_engine.rules import Action, Rule
 from shared.events import ActionRef, Automation, Cause, Event, RuleRef
 from shared.ids import derived
 
@@ -16,6 +17,15 @@ class Evaluation:
 
     event: Event
     skips: Sequence[Skipped]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an action asks of the scorer: a command's id, type and data."""
+
+    id: UUID
+    type: str
+    data: Mapping[str, Any]
 
 
 def order_id(event: Event) -> int | None:
@@ -33,6 +43,11 @@ def actions(candidate: Candidate) -> Iterator[tuple[int, Action, UUID]]:
         yield position, action, derived(candidate.event.id, candidate.rule.id, position)
 
 
+def cause(candidate: Candidate) -> Cause:
+    """Of what its actions lead to: one rule further from the fact that began it all."""
+    return Cause(kind="rule", id=candidate.rule.id, depth=candidate.event.cause.depth + 1)
+
+
 def automations(candidate: Candidate) -> Iterator[Automation]:
     """One per action."""
     event, rule = candidate.event, candidate.rule
@@ -46,7 +61,39 @@ def automations(candidate: Candidate) -> Iterator[Automation]:
             customer=event.customer,
             sequence=event.sequence,
             rule=RuleRef(id=rule.id, version=rule.version, name=rule.name, trigger=rule.trigger),
-            action=ActionRef(position=position, type=action.type, target_id=action.target_id),
+            action=ActionRef(position=position, type=action.type, target_id=action.target_id, params=action.params),
             order_id=order_id(event),
-            cause=Cause(kind="rule", id=rule.id, depth=event.cause.depth + 1),
+            cause=cause(candidate),
         )
+
+
+def asked_of_scorer(candidate: Candidate) -> Iterator[Asked]:
+    """One per action that changes the customer, under the action's id."""
+    for _, action, action_id in actions(candidate):
+        if action.type in _COMMANDS:
+            told = {"email_hash": candidate.event.customer.email_hash, **_told(action, candidate.rule)}
+            yield Asked(action_id, _COMMANDS[action.type], told)
+
+
+_COMMANDS: Mapping[str, str] = {
+    "block_customer": "customer.update",
+    "unblock_customer": "customer.update",
+    "allowlist_customer": "customer.update",
+    "tag_customer": "customer.tag",
+    "add_note": "customer.note",
+    "recalculate_score": "customer.recalculate",
+}
+"""The other actions are the dispatcher's."""
+
+
+def _told(action: Action, rule: Rule) -> Mapping[str, Any]:
+    """The command's data beside the customer. A block without a reason of its own names the rule."""
+    match action.type:
+        case "block_customer":
+            return {"is_blocked": True, "reason": action.params.get("reason") or f"Rule: {rule.name}"}
+        case "unblock_customer":
+            return {"is_blocked": False}
+        case "allowlist_customer":
+            return {"is_allowlisted": True}
+        case _:
+            return action.params

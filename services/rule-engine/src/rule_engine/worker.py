@@ -8,16 +8,18 @@ from uuid import UUID
 from rule_engine import cooldown, firings
 from rule_engine.cooldown import Decided
 from rule_engine.evaluate import Candidate, Skipped, evaluate, in_shadow
-from rule_engine.firings import Evaluation
+from rule_engine.firings import Asked, Evaluation
 from rule_engine.rules import Rule
 from rule_engine.store import cooldowns, evaluations, rulesets
 from shared.broker import Outgoing
+from shared.commands import Command
 from shared.consumer import Message
 from shared.db import Connection, MeanwhileError, Partitions, Pool
 from shared.events import Automation, Event
 from shared.fields import fields_of
+from shared.ids import derived
 from shared.outbox import Outbox, Transaction
-from shared.topology import AUTOMATION
+from shared.topology import AUTOMATION, DIRECT
 
 
 def parse_event(message: Message) -> Event:
@@ -121,8 +123,23 @@ async def _fire(transaction: Transaction, fired: Sequence[Candidate]) -> None:
     if not fired:
         return
     await evaluations.save_firings(transaction.connection, fired)
-    transaction.send(*(_outgoing(automation) for candidate in fired for automation in firings.automations(candidate)))
+    for candidate in fired:
+        transaction.send(*map(_outgoing, firings.automations(candidate)))
+        transaction.send(*(_command(candidate, asked) for asked in firings.asked_of_scorer(candidate)))
 
 
 def _outgoing(automation: Automation) -> Outgoing:
     return Outgoing(automation.id, AUTOMATION, f"fired.{automation.action.type}", automation.encode())
+
+
+def _command(candidate: Candidate, asked: Asked) -> Outgoing:
+    command = Command(
+        id=asked.id,
+        type=asked.type,
+        store_id=candidate.event.store_id,
+        actor=f"rule:{candidate.rule.id}",
+        cause=firings.cause(candidate),
+        data=asked.data,
+    )
+    # The action's automation goes by its id already.
+    return Outgoing(derived("command", command.id), DIRECT, "scorer.commands", command.encode())
