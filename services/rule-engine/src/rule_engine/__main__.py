@@ -41,6 +41,7 @@ async def _upkeep(service: Service, engine: RuleEngine, settings: RuleEngineSett
     keep = {"rule_engine.evaluations": settings.skipped_days, "rule_engine.firings": settings.firing_days}
     await service.upkeep(engine.partitions, keep)
     await cooldowns.forget_cooldowns(service.pool, COOLDOWN_DAYS)
+    await cooldowns.forget_hours(service.pool, COOLDOWN_DAYS)
 
 
 if __name__ == "__main__":

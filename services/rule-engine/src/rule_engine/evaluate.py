@@ -1,52 +1,81 @@
 """One rule meets one event: a candidate to fire, or skipped, with the reason in words."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from rule_engine.rules import Rule
-from shared.conditions import check
 from shared.events import Event
 from shared.fields import Fields, Value
 
 MAX_DEPTH = 3
 """Rules in a chain of causes before it is stopped: an action's effect may trigger a rule, but not for ever."""
+MAX_FAULT = 300
+"""Characters that are told of a rule's fault."""
+
+Kind = Literal["fault", "conditions", "depth", "cooldown", "hourly_limit", "shadow"]
+"""What kept a rule from firing. With a fault it could not even be evaluated: that is failed, not skipped."""
+
+# Tuples, since a frozen dataclass takes longer to make than the conditions take to check.
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """The conditions hold: it fires unless its cooldown says no, or it is in shadow."""
+class Candidate(NamedTuple):
+    """The conditions hold: it fires unless its cooldown or its hourly limit says no, or it is in shadow."""
 
     rule: Rule
     event: Event
     reason: str
-    values: Mapping[str, Value | None]
-    """Of the fields that the conditions name."""
+    fields: Fields
+    """The event's."""
+
+    @property
+    def values(self) -> Mapping[str, Value | None]:
+        """Of the fields that the conditions name."""
+        return values_seen(self.rule, self.fields)
+
+    def skipped(self, kind: Kind, reason: str) -> "Skipped":
+        """Kept from firing after all."""
+        return Skipped(self.rule, self.event, reason, self.fields, kind)
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(NamedTuple):
     rule: Rule
     event: Event
     reason: str
-    values: Mapping[str, Value | None]
+    fields: Fields
+    kind: Kind
+
+    @property
+    def values(self) -> Mapping[str, Value | None]:
+        """As in Candidate."""
+        return values_seen(self.rule, self.fields)
+
+    @property
+    def failed(self) -> bool:
+        return self.kind == "fault"
 
 
-def evaluate(rule: Rule, event: Event, fields: Fields) -> Candidate | Skipped:
+Judged = Candidate | Skipped
+
+
+def values_seen(rule: Rule, fields: Fields) -> Mapping[str, Value | None]:
+    return {name: fields.get(name) for name in rule.fields}
+
+
+def evaluate(rule: Rule, event: Event, fields: Fields) -> Judged:
     """`fields` are the event's."""
-    values = {name: fields.get(name) for name in rule.fields}
     if rule.fault:
-        return Skipped(rule, event, f"the rule is no longer valid: {rule.fault}", values)
-    verdict = check(rule.conditions, fields)
+        return Skipped(rule, event, f"the rule is no longer valid: {rule.fault[:MAX_FAULT]}", fields, "fault")
+    verdict = rule.check(fields)
     if not verdict.holds:
-        return Skipped(rule, event, verdict.reason, values)
+        return Skipped(rule, event, verdict.reason, fields, "conditions")
     if event.cause.depth >= MAX_DEPTH:
-        return Skipped(rule, event, f"depth {event.cause.depth}: rules have triggered one another long enough", values)
-    reason = "the conditions hold" if rule.conditions else "no conditions"
-    return Candidate(rule, event, reason, values)
+        return Skipped(rule, event, f"depth {event.cause.depth}: {_CHAINED}", fields, "depth")
+    return Candidate(rule, event, "the conditions hold" if rule.conditions else "no conditions", fields)
+
+
+_CHAINED = "rules have triggered one another long enough"
 
 
 def in_shadow(candidate: Candidate) -> Skipped | None:
     """A candidate that would fire but must not act."""
-    if candidate.rule.mode != "shadow":
-        return None
-    return Skipped(candidate.rule, candidate.event, "shadow", candidate.values)
+    return candidate.skipped("shadow", "shadow: would have fired") if candidate.rule.mode == "shadow" else None

@@ -1,25 +1,29 @@
 """I/O around the decisions: a batch of events in, one commit, the actions of the rules that fired out."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
-from rule_engine import cooldown, firings
-from rule_engine.cooldown import Decided
-from rule_engine.evaluate import Candidate, Skipped, evaluate, in_shadow
+from rule_engine import cooldown, firings, metrics
+from rule_engine.cooldown import Decided, Hour, Key
+from rule_engine.evaluate import Candidate, Judged, Skipped, evaluate, in_shadow
 from rule_engine.firings import Asked, Evaluation
 from rule_engine.rules import Rule
 from rule_engine.store import cooldowns, evaluations, rulesets
 from shared.broker import Outgoing
 from shared.commands import Command
 from shared.consumer import Message
-from shared.db import Connection, MeanwhileError, Partitions, Pool
+from shared.db import Connection, Partitions, Pool
 from shared.events import Automation, Event
 from shared.fields import fields_of
 from shared.ids import derived
 from shared.outbox import Outbox, Transaction
 from shared.topology import AUTOMATION, DIRECT
+
+ClaimCooldowns = Callable[[Connection, Collection[Key]], Awaitable[Mapping[Key, datetime]]]
+ClaimHours = Callable[[Connection, Collection[Hour]], Awaitable[Mapping[Hour, int]]]
 
 
 def parse_event(message: Message) -> Event:
@@ -37,9 +41,18 @@ class Ruleset:
 class RuleEngine:
     """Handles batches of events."""
 
-    def __init__(self, outbox: Outbox, pool: Pool) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        pool: Pool,
+        *,
+        claim_cooldowns: ClaimCooldowns = cooldowns.claim_cooldowns,
+        claim_hours: ClaimHours = cooldowns.claim_hours,
+    ) -> None:
         self._outbox = outbox
         self._pool = pool
+        self._claim_cooldowns = claim_cooldowns
+        self._claim_hours = claim_hours
         self.partitions = Partitions("rule_engine.evaluations", "rule_engine.firings")
         self._rulesets: dict[UUID, Ruleset] = {}
 
@@ -50,13 +63,18 @@ class RuleEngine:
             MeanwhileError: another consumer evaluated some of these events; do it again.
         """
         events = list({event.id: event for event in batch}.values())
-        await self.partitions.cover(self._pool, [event.recorded_at for event in events])
-        async with self._outbox.transaction() as transaction:
-            await self._reload(transaction.connection, {event.store_id for event in events})
-            triggering = [event for event in events if self._rules(event)]
-            if triggering:
-                seen = await evaluations.evaluated(transaction.connection, triggering)
-                await self._evaluate(transaction, [event for event in triggering if event.id not in seen])
+        with metrics.processing(len(batch)):
+            await self.partitions.cover(self._pool, [event.recorded_at for event in events])
+            async with self._outbox.transaction() as transaction:
+                await self._reload(transaction.connection, {event.store_id for event in events})
+                outcomes = await self._evaluate(transaction, await self._unseen(transaction.connection, events))
+        metrics.evaluated(outcomes)
+
+    async def _unseen(self, connection: Connection, events: Iterable[Event]) -> list[Event]:
+        """Those that rules wait for and that nobody evaluated yet."""
+        triggering = [event for event in events if self._rules(event)]
+        seen = await evaluations.evaluated(connection, triggering) if triggering else set()
+        return [event for event in triggering if event.id not in seen]
 
     def _rules(self, event: Event) -> Sequence[Rule]:
         ruleset = self._rulesets.get(event.store_id)
@@ -74,32 +92,36 @@ class RuleEngine:
         for store_id, rules in (await rulesets.rules(connection, stale)).items():
             self._rulesets[store_id] = Ruleset(revisions[store_id], _by_trigger(rules))
 
-    async def _evaluate(self, transaction: Transaction, events: Sequence[Event]) -> None:
+    async def _evaluate(self, transaction: Transaction, events: Sequence[Event]) -> Counter[str]:
+        """How many evaluations ended how."""
         if not events:
-            return
-        judged = [judgement for event in events for judgement in self._judge(event)]
-        candidates = [judgement for judgement in judged if isinstance(judgement, Candidate)]
+            return Counter()
+        with metrics.pure():
+            judged = [judgement for event in events for judgement in self._judge(event)]
+            candidates = [judgement for judgement in judged if isinstance(judgement, Candidate)]
+            skipped = [judgement for judgement in judged if isinstance(judgement, Skipped)]
         decided = await self._decide(transaction.connection, candidates)
         shadowed = [shadow for candidate in decided.fire if (shadow := in_shadow(candidate))]
-        skipped = [judgement for judgement in judged if isinstance(judgement, Skipped)]
-        await _save_evaluations(transaction.connection, events, [*skipped, *decided.cooling, *shadowed])
-        await _fire(transaction, [candidate for candidate in decided.fire if not in_shadow(candidate)])
+        skipped += [*decided.skipped, *shadowed]
+        fired = [candidate for candidate in decided.fire if not in_shadow(candidate)]
+        await _save_evaluations(transaction.connection, events, skipped)
+        await _fire(transaction, fired)
+        return Counter(fired=len(fired)) + Counter("failed" if skip.failed else "skipped" for skip in skipped)
 
-    def _judge(self, event: Event) -> list[Candidate | Skipped]:
+    def _judge(self, event: Event) -> list[Judged]:
         fields = fields_of(event)
         return [evaluate(rule, event, fields) for rule in self._rules(event)]
 
     async def _decide(self, connection: Connection, candidates: Sequence[Candidate]) -> Decided:
-        """With the cooldowns locked, whichever consumer has their other events."""
-        keys = sorted({key for candidate in candidates if (key := cooldown.key_of(candidate))})
-        if not keys:
-            return cooldown.decide(candidates, {})
-        await cooldowns.ensure_cooldowns(connection, keys)
-        locked = await cooldowns.lock_cooldowns(connection, keys)
-        if len(locked) < len(keys):  # swept between the two statements: unlocked is undecided
-            raise MeanwhileError("a cooldown was forgotten meanwhile")
-        decided = cooldown.decide(candidates, {key: at for key, at in locked.items() if at})
-        await cooldowns.save_cooldowns(connection, decided.last)
+        """With the cooldowns and hours claimed, whichever consumer has their other events."""
+        keys = {key for candidate in candidates if (key := cooldown.key_of(candidate))}
+        last = await self._claim_cooldowns(connection, keys)
+        fired = await self._claim_hours(connection, cooldown.hours_reached(candidates, last))
+        with metrics.pure():
+            decided = cooldown.decide(candidates, last, fired)
+        if decided.fire:
+            await cooldowns.save_cooldowns(connection, decided.last)
+            await cooldowns.save_hours(connection, decided.fired)
         return decided
 
 

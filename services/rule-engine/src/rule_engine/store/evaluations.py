@@ -1,13 +1,13 @@
 """What was decided for each event: the rules that did not fire in its row, those that did in rows of their own."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import asyncpg
 
 from rule_engine import firings
-from rule_engine.evaluate import Candidate
+from rule_engine.evaluate import Candidate, Skipped
 from rule_engine.firings import Evaluation
 from shared.db import Connection, MeanwhileError, columns
 from shared.events import Event
@@ -59,9 +59,6 @@ async def save_evaluations(connection: Connection, evaluations: Sequence[Evaluat
 
 def _evaluation_row(evaluation: Evaluation) -> tuple[object, ...]:
     event, skips = evaluation.event, evaluation.skips
-    seen: dict[str, Value | None] = {}
-    for skipped in skips:
-        seen |= skipped.values
     return (
         event.recorded_at,
         event.id,
@@ -72,9 +69,17 @@ def _evaluation_row(evaluation: Evaluation) -> tuple[object, ...]:
         [skipped.rule.id for skipped in skips],
         [skipped.rule.version for skipped in skips],
         [skipped.reason for skipped in skips],
-        [skipped.rule.id for skipped in skips if skipped.rule.fault],
-        dumps(seen),
+        [skipped.rule.id for skipped in skips if skipped.failed],
+        dumps(_seen(skips)),
     )
+
+
+def _seen(skips: Sequence[Skipped]) -> Mapping[str, Value | None]:
+    """What the rules of one event asked for: each value once, whoever asked."""
+    if not skips:
+        return {}
+    fields = skips[0].fields
+    return {name: fields.get(name) for name in dict.fromkeys(name for skipped in skips for name in skipped.rule.fields)}
 
 
 async def save_firings(connection: Connection, fired: Sequence[Candidate]) -> None:
