@@ -8,6 +8,7 @@ that no spelling can mean one host here and another there.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -78,6 +79,10 @@ class Reach:
 
     allow_http: bool = False
     allowed: Sequence[Network] = ()
+
+
+ANYWHERE = Reach(allow_http=True, allowed=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+"""To take what is stored as it is; sending judges it each time."""
 
 
 class ReachSettings(Settings):

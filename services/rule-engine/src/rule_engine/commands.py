@@ -1,41 +1,231 @@
-"""What others ask of the rule engine."""
+"""What others ask of the rule engine: rules are made, changed, restored and deleted here."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
 from rule_engine.actions import SendToUrl
-from rule_engine.rules import NewRule, Saved, endpoints_named, rule_fields, rule_json
+from rule_engine.rules import (
+    Frame,
+    NewRule,
+    Saved,
+    change,
+    endpoints_named,
+    framed,
+    only_frames,
+    patched,
+    rule_fields,
+    rule_json,
+)
 from rule_engine.store import rules, rulesets
 from rule_engine.targets import Settled, settled
-from shared.commands import Command, Handler, invalid, parse
+from shared.commands import Command, Handler, RefusedError, invalid, parse
 from shared.db import Connection
 from shared.ids import uuid7
 from shared.outbox import Transaction
 from shared.secrets import Vault, generate
-from shared.targets import SHORT_SECRET, Reach
+from shared.targets import ANYWHERE, SHORT_SECRET, Reach
+
+MAX_RULES = 1000
+"""Of a store."""
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Named(_Asked):
+    """`rule.delete`"""
+
+    id: UUID
+
+
+class _Replacement(_Named):
+    """`rule.update`: all that the owner says of the rule."""
+
+    rule: dict[str, Any]
+
+
+class _Patch(_Named):
+    """`rule.patch`: the fields to change, as NewRule has them."""
+
+    fields: dict[str, Any]
+
+
+class _Restoration(_Named):
+    """`rule.restore`"""
+
+    version: StrictInt = Field(ge=1, le=2**31 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A rule that was saved, with what only the answer to that says."""
+
+    saved: Saved
+    generated: Mapping[int, str]
+    """Secrets, by the action's position."""
+    warnings: tuple[str, ...]
+
+    def json(self) -> dict[str, Any]:
+        shown = rule_json(self.saved)
+        for position, secret in self.generated.items():
+            shown["actions"][position] = {**shown["actions"][position], "secret": secret}
+        return shown | {"warnings": list(self.warnings)} if self.warnings else shown
 
 
 def handlers(vault: Vault, reach: Reach) -> dict[str, Handler]:
-    async def create(transaction: Transaction, command: Command) -> Any:
-        asked: NewRule = parse(NewRule, command.data, context=reach)
-        return await _create(transaction.connection, vault, command.store_id, asked)
-
-    return {"rule.create": create}
+    return RuleCommands(vault, reach).handlers()
 
 
-async def _create(connection: Connection, vault: Vault, store_id: UUID, asked: NewRule) -> Any:
-    """The rule as it is shown, and, this once, the secrets that were generated for it."""
-    await _require_endpoints(connection, store_id, asked)
-    targets = settled(asked.actions, new_id=uuid7, new_secret=generate)
-    if targets.problems:
-        raise invalid(targets.problems)
+class RuleCommands:
+    """Each answers with the body that the API gives its caller. Each save is a new version, unless nothing changed."""
+
+    def __init__(self, vault: Vault, reach: Reach) -> None:
+        self._vault = vault
+        self._reach = reach
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "rule.create": self.create,
+            "rule.update": self.update,
+            "rule.patch": self.patch,
+            "rule.restore": self.restore,
+            "rule.delete": self.delete,
+        }
+
+    async def create(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        asked: NewRule = parse(NewRule, command.data, context=self._reach)
+        # Raised first: it is locked until the commit, so two rules are not both the thousandth.
+        await rulesets.raise_revision(transaction.connection, command.store_id)
+        if await rules.count_rules(transaction.connection, command.store_id) >= MAX_RULES:
+            raise RefusedError(409, "trustlens_too_many_rules", f"A store may have {MAX_RULES:,} rules: delete one.")
+        return (await self._write(transaction.connection, command, asked, None)).json()
+
+    async def update(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        """The rule as the body has it; what the body leaves out goes back to its default."""
+        asked: _Replacement = parse(_Replacement, command.data)
+        stored = await _locked(transaction.connection, command.store_id, asked.id)
+        body = _fresh(asked.rule, stored)
+        rule: NewRule = parse(NewRule, body, context=self._reach)
+        return (await self._write(transaction.connection, command, rule, stored)).json()
+
+    async def patch(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        """The rule with these fields changed.
+
+        What the rule says is judged again only where it changes, so that every rule can be switched off.
+        """
+        asked: _Patch = parse(_Patch, command.data)
+        stored = await _locked(transaction.connection, command.store_id, asked.id)
+        fields = _fresh(asked.fields, stored)
+        if only_frames(fields):
+            frame: Frame = parse(Frame, framed(stored.fields, fields))
+            new = replace(stored, fields={**stored.fields, **frame.model_dump(mode="json")})
+            return rule_json(await _save(transaction.connection, command, new, stored))
+        reach = self._reach if "actions" in fields else ANYWHERE
+        rule: NewRule = parse(NewRule, patched(stored.fields, fields), context=reach)
+        return (await self._write(transaction.connection, command, rule, stored)).json()
+
+    async def restore(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        """An older version once more, its mode included, with the targets that it had."""
+        asked: _Restoration = parse(_Restoration, command.data)
+        stored = await _locked(transaction.connection, command.store_id, asked.id)
+        fields = await rules.version_fields(transaction.connection, stored.id, asked.version)
+        if fields is None:
+            raise RefusedError(404, "trustlens_rule_version_not_found", "The rule never had this version.")
+        rule: NewRule = parse(NewRule, fields, context=self._reach)
+        return (await self._write(transaction.connection, command, rule, stored)).json()
+
+    async def delete(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        rule_id = parse(_Named, command.data).id
+        if not await rules.delete_rule(transaction.connection, command.store_id, rule_id):
+            raise _no_rule()
+        await rulesets.raise_revision(transaction.connection, command.store_id)
+        return {"id": str(rule_id)}
+
+    async def _write(self, connection: Connection, command: Command, asked: NewRule, stored: Saved | None) -> _Written:
+        """
+        Raises:
+            RefusedError: 400, what is wrong with it.
+        """
+        await _require_endpoints(connection, command.store_id, asked)
+        targets = settled(
+            asked.actions,
+            before=stored.fields["actions"] if stored else (),
+            known=await rules.targets(connection, self._vault, stored.id) if stored else {},
+            new_id=uuid7,
+            new_secret=generate,
+        )
+        if targets.problems:
+            raise invalid(targets.problems)
+        fields = rule_fields(asked, targets.by_position)
+        moved = [*targets.new, *targets.changed]
+        if stored:
+            saved = await _save(connection, command, replace(stored, fields=fields), stored, moved=bool(moved))
+        else:
+            saved = await _insert(connection, command, fields)
+        await rules.save_targets(connection, self._vault, saved, moved)
+        return _Written(saved, _generated(targets), _warnings(asked))
+
+
+async def _locked(connection: Connection, store_id: UUID, rule_id: UUID) -> Saved:
+    stored = await rules.lock_rule(connection, store_id, rule_id)
+    if stored is None:
+        raise _no_rule()
+    return stored
+
+
+def _no_rule() -> RefusedError:
+    return RefusedError(404, "trustlens_rule_not_found", "There is no such rule.")
+
+
+def _fresh(body: Mapping[str, Any], stored: Saved) -> Mapping[str, Any]:
+    """What the body says of the rule.
+
+    Raises:
+        RefusedError: 409, it was made from another version; 400, it is another rule's.
+    """
+    asked = change(body, rule_id=stored.id, version=stored.version)
+    if asked.problems:
+        raise invalid(asked.problems)
+    if asked.stale:
+        raise RefusedError(409, "trustlens_rule_changed", asked.stale)
+    return asked.fields
+
+
+async def _insert(connection: Connection, command: Command, fields: Mapping[str, Any]) -> Saved:
     now = datetime.now(UTC)
-    saved = Saved(uuid7(), store_id, 1, rule_fields(asked, targets.by_position), created_at=now, updated_at=now)
+    saved = Saved(uuid7(), command.store_id, 1, fields, created_at=now, updated_at=now)
     await rules.insert_rule(connection, saved)
-    await rules.insert_targets(connection, vault, saved, targets.new)
-    await rulesets.raise_revision(connection, store_id)
-    return _told_once(saved, asked, targets)
+    await rules.insert_version(connection, saved, command.actor)
+    return saved
+
+
+async def _save(connection: Connection, command: Command, new: Saved, stored: Saved, *, moved: bool = False) -> Saved:
+    """The next version, unless it says what the last one does. `moved`: its targets are not as they were."""
+    if new.fields == stored.fields and not moved:
+        return stored
+    saved = replace(new, version=stored.version + 1, updated_at=datetime.now(UTC))
+    await rules.update_rule(connection, saved)
+    await rules.insert_version(connection, saved, command.actor)
+    await rulesets.raise_revision(connection, command.store_id)
+    return saved
+
+
+def _generated(targets: Settled) -> dict[int, str]:
+    return {n: targets.by_position[n].secret or "" for n in sorted(targets.generated)}
+
+
+def _warnings(asked: NewRule) -> tuple[str, ...]:
+    return tuple(
+        f"actions.{position}.secret: shorter than {SHORT_SECRET} characters, it can be guessed"
+        for position, action in enumerate(asked.actions)
+        if isinstance(action, SendToUrl) and action.secret and len(action.secret) < SHORT_SECRET
+    )
 
 
 async def _require_endpoints(connection: Connection, store_id: UUID, asked: NewRule) -> None:
@@ -46,15 +236,3 @@ async def _require_endpoints(connection: Connection, store_id: UUID, asked: NewR
     missing = {f"actions.{n}.webhook_id": "there is no such endpoint" for n, i in named.items() if i not in found}
     if missing:
         raise invalid(missing)
-
-
-def _told_once(saved: Saved, asked: NewRule, targets: Settled) -> dict[str, Any]:
-    """The rule as it is shown, with what only the answer to its creation says."""
-    shown = rule_json(saved)
-    warnings = []
-    for position, action in enumerate(asked.actions):
-        if position in targets.generated:
-            shown["actions"][position] |= {"secret": targets.by_position[position].secret}
-        elif isinstance(action, SendToUrl) and action.secret and len(action.secret) < SHORT_SECRET:
-            warnings.append(f"actions.{position}.secret: shorter than {SHORT_SECRET} characters, it can be guessed")
-    return shown | {"warnings": warnings} if warnings else shown

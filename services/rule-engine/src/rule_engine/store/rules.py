@@ -1,8 +1,11 @@
-"""Rules as they are saved, and what they refer to."""
+"""Rules as they are saved, their versions, and what they refer to."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from rule_engine.rules import Saved
 from rule_engine.targets import Target
@@ -18,13 +21,57 @@ async def endpoints(connection: Connection, store_id: UUID, ids: Collection[UUID
     return {row["id"] for row in rows}
 
 
-async def insert_rule(connection: Connection, saved: Saved) -> None:
-    fields = saved.fields
-    conditions = fields["conditions"]
+# Rules ----------------------------------------------------------------------------------------------------------------
+
+
+async def count_rules(connection: Connection, store_id: UUID) -> int:
+    return int(await connection.fetchval("SELECT count(*) FROM rule_engine.rules WHERE store_id = $1", store_id))
+
+
+async def lock_rule(connection: Connection, store_id: UUID, rule_id: UUID) -> Saved | None:
+    """As it stands, until the commit."""
+    row = await connection.fetchrow(
+        "SELECT id, store_id, version, name, description, trigger, conditions, actions, cooldown, hourly_limit, mode,"
+        " created_at, updated_at FROM rule_engine.rules WHERE store_id = $1 AND id = $2 FOR UPDATE",
+        store_id,
+        rule_id,
+    )
+    return row and _saved(row)
+
+
+_FIELDS = ("name", "description", "trigger", "conditions", "actions", "cooldown", "hourly_limit", "mode")
+
+
+def _saved(row: asyncpg.Record) -> Saved:
+    fields = {name: row[name] for name in _FIELDS}
+    read = {name: json.loads(row[name] or "null") for name in ("conditions", "actions")}
+    return Saved(row["id"], row["store_id"], row["version"], fields | read, row["created_at"], row["updated_at"])
+
+
+async def insert_rule(connection: Connection, saved: Saved, *, starter: str | None = None) -> None:
     await connection.execute(
         "INSERT INTO rule_engine.rules (id, store_id, version, name, description, trigger, conditions, actions,"
-        " cooldown, hourly_limit, mode, created_at, updated_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        " cooldown, hourly_limit, mode, updated_at, created_at, starter)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        *_rule_row(saved),
+        saved.created_at,
+        starter,
+    )
+
+
+async def update_rule(connection: Connection, saved: Saved) -> None:
+    await connection.execute(
+        "UPDATE rule_engine.rules SET version = $3, name = $4, description = $5, trigger = $6, conditions = $7,"
+        " actions = $8, cooldown = $9, hourly_limit = $10, mode = $11, updated_at = $12"
+        " WHERE id = $1 AND store_id = $2",
+        *_rule_row(saved),
+    )
+
+
+def _rule_row(saved: Saved) -> tuple[object, ...]:
+    fields = saved.fields
+    conditions = fields["conditions"]
+    return (
         saved.id,
         saved.store_id,
         saved.version,
@@ -36,16 +83,78 @@ async def insert_rule(connection: Connection, saved: Saved) -> None:
         fields["cooldown"],
         fields["hourly_limit"],
         fields["mode"],
-        saved.created_at,
         saved.updated_at,
     )
 
 
-async def insert_targets(connection: Connection, vault: Vault, saved: Saved, targets: Iterable[Target]) -> None:
+async def delete_rule(connection: Connection, store_id: UUID, rule_id: UUID) -> bool:
+    """With its versions, its targets, and what was counted of it. What was decided by it stays for its time."""
+    gone = await connection.fetchval(
+        "DELETE FROM rule_engine.rules WHERE store_id = $1 AND id = $2 RETURNING true", store_id, rule_id
+    )
+    if not gone:
+        return False
+    for table in ("versions", "targets", "hours"):
+        await connection.execute(f"DELETE FROM rule_engine.{table} WHERE rule_id = $1", rule_id)
+    # In the order in which consumers lock them.
+    await connection.execute(
+        "WITH locked AS (SELECT rule_id, email_hash FROM rule_engine.cooldowns WHERE rule_id = $1"
+        " ORDER BY email_hash FOR UPDATE)"
+        " DELETE FROM rule_engine.cooldowns c USING locked k"
+        " WHERE c.rule_id = k.rule_id AND c.email_hash = k.email_hash",
+        rule_id,
+    )
+    return True
+
+
+# Versions -------------------------------------------------------------------------------------------------------------
+
+
+async def insert_version(connection: Connection, saved: Saved, actor: str) -> None:
+    await connection.execute(
+        "INSERT INTO rule_engine.versions (rule_id, version, store_id, rule, actor, saved_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6)",
+        saved.id,
+        saved.version,
+        saved.store_id,
+        json.dumps(saved.fields),
+        actor,
+        saved.updated_at,
+    )
+
+
+async def version_fields(connection: Connection, rule_id: UUID, version: int) -> Mapping[str, Any] | None:
+    """What a version of a rule says."""
+    stored = await connection.fetchval(
+        "SELECT rule FROM rule_engine.versions WHERE rule_id = $1 AND version = $2", rule_id, version
+    )
+    return stored and dict(json.loads(stored))
+
+
+# Targets --------------------------------------------------------------------------------------------------------------
+
+
+async def targets(connection: Connection, vault: Vault, rule_id: UUID) -> dict[UUID, Target]:
+    """All that the rule ever had: a version that is restored finds its own again."""
+    rows = await connection.fetch(
+        "SELECT id, url, secret, headers, timeout FROM rule_engine.targets WHERE rule_id = $1", rule_id
+    )
+    return {row["id"]: _target(row, vault) for row in rows}
+
+
+def _target(row: asyncpg.Record, vault: Vault) -> Target:
+    secret = None if row["secret"] is None else vault.open(row["secret"]).decode()
+    headers = json.loads(vault.open(row["headers"])) if row["headers"] else {}
+    return Target(row["id"], row["url"], secret, headers, row["timeout"])
+
+
+async def save_targets(connection: Connection, vault: Vault, saved: Saved, changed: Iterable[Target]) -> None:
+    """New ones, and those that are not as they were."""
     await connection.executemany(
         "INSERT INTO rule_engine.targets (id, store_id, rule_id, url, secret, headers, timeout)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        [_target_row(vault, saved, target) for target in targets],
+        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET url = excluded.url,"
+        " secret = excluded.secret, headers = excluded.headers, timeout = excluded.timeout",
+        [_target_row(vault, saved, target) for target in changed],
     )
 
 
