@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from cryptography.fernet import Fernet
 
 from api import stores
 from shared.broker import Broker
@@ -87,10 +88,27 @@ async def test_a_rule_holds_and_cancels_orders_in_the_store_and_a_second_time_is
     ]
 
 
-async def test_a_rules_slack_message_has_its_own_text_and_goes_to_its_own_target(shop: Shop, broker: Broker) -> None:
-    target_id = await shop.rule_target("/slack")
+async def test_a_rules_slack_message_has_its_own_text_and_goes_unsigned_to_its_own_target(
+    shop: Shop, broker: Broker
+) -> None:
+    target_id = await shop.rule_target("/slack", unsigned=True)
     await publish(broker, message := fired(shop, "send_slack", target_id=target_id, text="Look: <!channel>"))
     received = await shop.receiver.next()
     assert received.path == "/slack"
     assert "Look: &lt;!channel&gt;" in json.loads(received.body)["text"]
-    assert (await delivery_of(shop, message))["status"] == "delivered"
+    assert not [name for name in received.headers if "Signature" in name]
+    row = await delivery_of(shop, message)
+    assert (row["status"], row["id"], row["rule_id"]) == ("delivered", received.delivery, message.rule.id)
+
+
+async def test_a_rules_webhook_whose_secret_no_key_opens_is_not_sent_unsigned(
+    shop: Shop, broker: Broker, vault: Vault
+) -> None:
+    target_id = await shop.rule_target("/rule")
+    other = Vault(Fernet.generate_key().decode())
+    await shop.pool.execute("UPDATE rule_engine.targets SET secret = $1", other.seal(b"a secret of somewhere else"))
+    await publish(broker, message := fired(shop, "send_webhook", target_id=target_id))
+    row = await delivery_of(shop, message)
+    assert (row["status"], row["attempts"], row["last_status_code"]) == ("exhausted", 4, None)
+    assert "signing secret" in row["last_error"]
+    assert shop.receiver.nothing_more()

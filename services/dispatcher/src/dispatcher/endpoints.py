@@ -43,8 +43,10 @@ class Target:
     timeout: int
     """Seconds, for everything from the name's lookup to the answer's last byte."""
     secret: str | None = field(repr=False)
-    """None: no key of this process opens it."""
+    """None: no key of this process opens it, or it is unsigned."""
     headers: Mapping[str, str] = field(repr=False)
+    unsigned: bool = False
+    """It has no secret: Slack's URL is one by itself."""
     enabled: bool = True
     next_secret: str | None = field(default=None, repr=False)
     """Of a rotation under way."""

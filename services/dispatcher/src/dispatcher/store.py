@@ -825,6 +825,7 @@ def _target(row: asyncpg.Record, vault: Vault, *, enabled: bool) -> Target:
         url=row["url"],
         timeout=row["timeout"],
         secret=secret,
+        unsigned=row["secret"] is None,
         headers=json.loads(headers) if headers else {},
         enabled=enabled,
         next_secret=_opened(row.get("next_secret"), vault),

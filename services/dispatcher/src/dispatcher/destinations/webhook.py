@@ -139,27 +139,24 @@ _TIMESTAMP = re.compile(rb'"timestamp":"[0-9T:+-]{25}",')
 
 
 def headers(
-    delivery: Delivery, target: Target, *, secret: str, next_secret: str | None, body: bytes, now: datetime
+    delivery: Delivery, target: Target, *, secret: str | None, next_secret: str | None, body: bytes, now: datetime
 ) -> dict[str, str]:
     """Headers of one attempt; the signatures are made afresh for each. Custom headers never replace ours.
 
     X-TrustLens-Signature has exactly one value, as receivers compare the whole header: during a rotation the old
-    secret's, with the new one's beside it.
+    secret's, with the new one's beside it. Without a secret there is none.
     """
     timestamp = int(now.timestamp())
     ours = {
         "Content-Type": "application/json",
         "User-Agent": USER_AGENT,
         "X-TrustLens-Event": delivery.event,
-        "X-TrustLens-Timestamp": str(timestamp),
-        "X-TrustLens-Signature": sign(secret, timestamp, body),
+        **({} if secret is None else _signatures(secret, next_secret, timestamp, body)),
         "X-TrustLens-Delivery": str(delivery.id),
         "X-TrustLens-Webhook-ID": str(delivery.target_id),
         "X-TrustLens-Sequence": str(delivery.sequence),
     }
-    if next_secret is not None:
-        ours["X-TrustLens-Signature-Next"] = sign(next_secret, timestamp, body)
-    if target.standard_webhooks:
+    if secret is not None and target.standard_webhooks:
         ours |= standard_headers(
             secret, message_id=str(delivery.id), timestamp=timestamp, body=body, next_secret=next_secret
         )
@@ -167,10 +164,17 @@ def headers(
     return {name: value for name, value in target.headers.items() if name.lower() not in taken} | ours
 
 
+def _signatures(secret: str, next_secret: str | None, timestamp: int, body: bytes) -> dict[str, str]:
+    signed = {"X-TrustLens-Timestamp": str(timestamp), "X-TrustLens-Signature": sign(secret, timestamp, body)}
+    if next_secret is not None:
+        signed["X-TrustLens-Signature-Next"] = sign(next_secret, timestamp, body)
+    return signed
+
+
 async def send(sender: Sender, body: bytes, *, delivery: Delivery, target: Target, now: datetime) -> Answer:
-    """Post it. Whatever its format, it is signed: Slack takes no notice of that, what stands in for Slack may."""
+    """Post it. An endpoint's is signed whatever its format: Slack takes no notice, what stands in for Slack may."""
     secret, next_secret = target.secrets(now)
-    if secret is None:
+    if secret is None and not target.unsigned:
         return NO_SECRET
     ours = headers(delivery, target, secret=secret, next_secret=next_secret, body=body, now=now)
     return await sender.send(target.url, headers=ours, body=body, timeout=target.timeout)
