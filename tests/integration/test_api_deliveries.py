@@ -132,13 +132,91 @@ async def test_all_deliveries_of_a_store_are_listed_with_every_filter(
     assert await listed(f"?customer={HASH}&status=exhausted") == []
     page = await api.get("/deliveries?per_page=1&page=2")
     assert ([delivery["id"] for delivery in page.json], page.headers["X-WP-Total"]) == ([str(ours)], "2")
-    for wrong in ("status=lost", "webhook_id=x", "customer=jane@example.com", "after=soon"):
+    for wrong in ("webhook_id=x", "customer=jane@example.com", "after=soon"):
         assert (await api.get(f"/deliveries?{wrong}")).status == 400
 
 
-async def test_of_a_parked_delivery_nobody_knows_when_it_is_tried_next(api: ApiClient, pool: asyncpg.Pool) -> None:
-    await insert_delivery(pool, api.store.id, status="parked", due_at=NOW + timedelta(hours=72), finished_at=None)
-    assert (await api.get("/deliveries")).json[0]["next_attempt_at"] is None
+@pytest.mark.parametrize(
+    ("wrong", "named"), [("status=lost", "'suppressed'"), ("event=nonsense", "'automation_triggered'")]
+)
+async def test_a_filter_that_can_match_nothing_is_refused_with_those_that_can(
+    api: ApiClient, wrong: str, named: str
+) -> None:
+    for path in ("/deliveries", "/deliveries/attempts"):
+        answer = await api.get(f"{path}?{wrong}")
+        ((field, told),) = answer.json["data"]["params"].items()
+        assert (answer.status, wrong.startswith(field), named in told) == (400, True, True)
+
+
+async def test_deliveries_and_endpoints_are_found_by_the_beginning_of_their_ids(
+    api: ApiClient, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    ids = [UUID(f"1f2e3d4c-{n}000-5000-8000-000000000000") for n in (1, 2)] + [UUID(int=7), UUID(int=2**128 - 1)]
+    for n, each in enumerate(ids):
+        await insert_delivery(pool, api.store.id, id=each, created_at=NOW - timedelta(minutes=n))
+        await insert_attempt(pool, each, at=NOW - timedelta(minutes=n))
+        await insert_endpoint(pool, vault, api.store.id, id=each, created_at=NOW - timedelta(minutes=n))
+    await insert_delivery(pool, UUID(int=1), id=UUID("1f2e3d4c-3000-5000-8000-000000000000"))
+
+    for path, name in (("/deliveries", "id"), ("/webhooks", "id"), ("/deliveries/attempts", "delivery_id")):
+
+        async def begin(begin: str, path: str = path, name: str = name) -> tuple[list[str], str]:
+            answer = await api.get(f"{path}?id={begin}&after=2026-06-05 13:00:00")
+            return [one[name] for one in answer.json], answer.headers["X-WP-Total"]
+
+        assert await begin("1f2e3d4c") == ([str(each) for each in ids[:2]], "2")
+        assert await begin("1F2E3D4C-2") == ([str(ids[1])], "1")
+        assert await begin("1f2e3d4c2000") == ([str(ids[1])], "1")
+        assert await begin(str(ids[3])) == ([str(ids[3])], "1")
+        assert await begin("00000000") == ([str(ids[2])], "1")
+        assert await begin("1f2e3d4d") == ([], "0")
+        for wrong in ("1f2e3d4", "1f2e3d4x", f"{ids[0]}0"):
+            assert (await api.get(f"{path}?id={wrong}")).status == 400
+
+
+async def test_an_outage_is_shown_with_its_endpoint_and_with_what_waits_for_its_end(
+    api: ApiClient, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    down, well = [await insert_endpoint(pool, vault, api.store.id) for _ in range(2)]
+    parked = await insert_delivery(
+        pool,
+        api.store.id,
+        target_id=down,
+        endpoint_id=down,
+        status="parked",
+        due_at=NOW + timedelta(hours=72),
+        finished_at=None,
+    )
+    done = await insert_delivery(pool, api.store.id, target_id=down, endpoint_id=down)
+    for target, opened in ((down, NOW), (well, None)):
+        await insert(
+            pool,
+            "dispatcher.breakers",
+            target_id=target,
+            failures=5,
+            failing=[],
+            opened_at=opened,
+            probes=0,
+            probe_at=NOW + timedelta(minutes=1),
+            slow_until=NOW + timedelta(minutes=2),
+        )
+    outages = {
+        one["id"]: (one["outage_since"], one["next_probe_at"])
+        for one in [*(await api.get("/webhooks")).json, (await api.get(f"/webhooks/{down}")).json]
+    }
+    assert outages == {str(down): ("2026-06-05 14:23:00", "2026-06-05 14:25:00"), str(well): (None, None)}
+    listed = {one["id"]: one["next_attempt_at"] for one in (await api.get("/deliveries")).json}
+    assert listed[str(parked)] is None
+    shown = [(await api.get(f"/deliveries/{each}")).json["next_probe_at"] for each in (parked, done)]
+    assert shown == ["2026-06-05 14:25:00", None]
+
+
+async def test_an_endpoint_is_checked_without_being_created(api: ApiClient, pool: asyncpg.Pool, broker: Broker) -> None:
+    asked: list[tuple[str, Any]] = []
+    async with owning("dispatcher", pool, broker, answering({"webhook.validate": {}}, asked)):
+        answer = await api.post("/webhooks/validate", json={"url": "https://crm.example"})
+    assert (answer.status, answer.json) == (200, {})
+    assert asked == [("webhook.validate", {"url": "https://crm.example"})]
 
 
 async def delivery_with_attempts(pool: asyncpg.Pool, store_id: UUID) -> UUID:

@@ -66,6 +66,8 @@ async def test_an_endpoint_is_shown_without_its_secrets(api: ApiClient, pool: as
         ("permanent_codes", [410]),
         ("standard_webhooks", True),
         ("overlap_until", None),
+        ("outage_since", None),
+        ("next_probe_at", None),
         ("created_at", "2026-06-05 14:23:00"),
         ("updated_at", "2026-06-05 14:23:00"),
     ]

@@ -10,12 +10,16 @@ from uuid import UUID
 import pytest
 
 from cli.verification import Verdict, verify
+from dispatcher import store
+from dispatcher.breaker import PROBES, Breaker
 from dispatcher.settings import DispatcherSettings
 from shared.broker import Broker
 from shared.commands import Answer, Asker, Refusal
 from shared.ids import derived, uuid7
 from support.dispatcher_shop import SECRET, Shop
 from support.dispatching import Receiver, dispatching, event, local_settings, publish
+
+DOWN_SINCE = datetime(2026, 6, 5, 14, 23, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -73,6 +77,8 @@ async def test_an_endpoint_needs_only_a_url_and_its_secret_is_shown_once(
         "permanent_codes": [],
         "standard_webhooks": False,
         "overlap_until": None,
+        "outage_since": None,
+        "next_probe_at": None,
         "created_at": None,
         "updated_at": None,
     }
@@ -198,3 +204,47 @@ async def test_an_answer_that_comes_after_its_endpoint_was_deleted_leaves_no_bre
     assert (await shop.finished((await receiver.next()).delivery))["status"] == "delivered"
     assert (await shop.finished(derived(told.id, endpoint_id)))["reason"] == "the endpoint was deleted"
     assert await shop.pool.fetchval("SELECT count(*) FROM dispatcher.breakers") == 0
+
+
+async def test_an_endpoint_that_could_not_be_created_is_refused_before_it_is(
+    dispatcher: None, broker: Broker, shop: Shop, receiver: Receiver
+) -> None:
+    assert await answered(broker, shop, "webhook.validate", {"url": receiver.url}) == {}
+    refusal = await refused(broker, shop, "webhook.validate", {"url": "ftp://x"})
+    assert refusal.params == {"url": "must begin with https://"}
+    assert await shop.pool.fetchval("SELECT count(*) FROM dispatcher.endpoints") == 0
+
+
+async def test_why_an_endpoint_is_off_is_not_said_of_one_that_is_on(
+    dispatcher: None, broker: Broker, shop: Shop
+) -> None:
+    asked = {"id": str(await shop.endpoint())}
+    for fields in ({"disabled_reason": "moved"}, {"enabled": True, "disabled_reason": "moved"}):
+        refusal = await refused(broker, shop, "webhook.update", asked | {"fields": fields})
+        assert refusal.params == {"disabled_reason": "says why an endpoint is off, and this one is on"}
+    off = {"enabled": False, "disabled_reason": "moved"}
+    assert (await answered(broker, shop, "webhook.update", asked | {"fields": off}))["disabled_reason"] == "moved"
+    on = await answered(broker, shop, "webhook.update", asked | {"fields": {"enabled": True}})
+    assert (on["enabled"], on["disabled_reason"]) == (True, None)
+
+
+async def test_an_endpoint_that_is_down_is_shown_so_also_when_it_is_changed(
+    dispatcher: None, broker: Broker, shop: Shop
+) -> None:
+    endpoint_id = await shop.endpoint()
+    down = Breaker(failures=5, opened_at=DOWN_SINCE, probe_at=DOWN_SINCE + PROBES[0])
+    async with shop.pool.acquire() as connection:
+        await store.ensure_breakers(connection, [endpoint_id], [endpoint_id], endpoints=[])
+        await store.save_breakers(connection, {endpoint_id: down})
+    shown = await answered(broker, shop, "webhook.update", {"id": str(endpoint_id), "fields": {"timeout": 5}})
+    assert (shown["outage_since"], shown["next_probe_at"]) == ("2026-06-05 14:23:00", "2026-06-05 14:24:00")
+
+
+async def test_an_overlap_that_there_is_not_cannot_be_ended(dispatcher: None, broker: Broker, shop: Shop) -> None:
+    asked = {"id": str(await shop.endpoint())}
+    assert (await refused(broker, shop, "webhook.end_overlap", asked)).status == 409
+    await answered(broker, shop, "webhook.rotate", asked)
+    await shop.pool.execute("UPDATE dispatcher.endpoints SET overlap_until = now()")
+    assert (await refused(broker, shop, "webhook.end_overlap", asked)).code == "trustlens_no_rotation"
+    await answered(broker, shop, "webhook.rotate", asked)
+    await answered(broker, shop, "webhook.end_overlap", asked)

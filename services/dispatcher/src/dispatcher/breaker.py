@@ -34,6 +34,12 @@ class Breaker:
     def is_open(self) -> bool:
         return self.opened_at is not None
 
+    @property
+    def next_probe_at(self) -> datetime | None:
+        """No probe before; None: it is not down."""
+        times = (self.probe_at, self.slow_until)
+        return max(filter(None, times), default=None) if self.is_open else None
+
     def probe_due(self, now: datetime) -> bool:
         return self.probe_at is not None and self.probe_at <= now and not self.is_slow(now)
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from ipaddress import ip_network
 from typing import Annotated, Any, assert_never
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from dispatcher import replay, store
 from dispatcher.attempt import Attempts, Job
+from dispatcher.breaker import HEALTHY
 from dispatcher.classify import Answer
 from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import Delivery
@@ -26,12 +26,9 @@ from shared.ids import derived, time_of, uuid7
 from shared.outbox import Transaction
 from shared.secrets import Vault, generate, generate_standard
 from shared.signing import is_standard_secret
-from shared.targets import MASK, SHORT_SECRET, Reach
+from shared.targets import ANYWHERE, MASK, SHORT_SECRET, Reach
 
 log = structlog.get_logger()
-
-ANYWHERE = Reach(allow_http=True, allowed=(ip_network("0.0.0.0/0"), ip_network("::/0")))
-"""To take what is stored as it is; sending judges it each time."""
 
 
 class _Asked(BaseModel):
@@ -85,6 +82,7 @@ class EndpointCommands:
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
+            "webhook.validate": self.validate,
             "webhook.create": self.create,
             "webhook.update": self.update,
             "webhook.delete": self.delete,
@@ -100,6 +98,11 @@ class EndpointCommands:
 
     # Endpoints --------------------------------------------------------------------------------------------------------
 
+    async def validate(self, _: Transaction, command: Command) -> dict[str, Any]:
+        """Refuses what `create` would."""
+        parse(NewEndpoint, command.data, context=self._reach)
+        return {}
+
     async def create(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         """A new endpoint. A generated secret is in this answer and in no other."""
         new: NewEndpoint = parse(NewEndpoint, command.data, context=self._reach)
@@ -113,7 +116,7 @@ class EndpointCommands:
             secret=secret,
         )
         await store.bump_revision(transaction.connection, [command.store_id])
-        return endpoint_json(endpoint) | _secret_shown(given=new.secret, secret=secret)
+        return endpoint_json(endpoint, HEALTHY) | _secret_shown(given=new.secret, secret=secret)
 
     async def update(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         """The endpoint with these fields changed. The secret is not one of them: it is rotated.
@@ -130,7 +133,7 @@ class EndpointCommands:
             transaction.connection, self._vault, asked.id, changed, keep_headers="headers" not in asked.fields
         )
         await store.bump_revision(transaction.connection, [command.store_id])
-        return endpoint_json(new)
+        return await _shown(transaction, new)
 
     async def delete(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         endpoint_id = parse(_Named, command.data).id
@@ -152,15 +155,19 @@ class EndpointCommands:
             transaction.connection, self._vault, asked.id, secret=secret, overlap=overlap, now=self._clock()
         )
         await store.bump_revision(transaction.connection, [command.store_id])
-        return endpoint_json(new) | _secret_shown(given=asked.secret, secret=secret)
+        return await _shown(transaction, new) | _secret_shown(given=asked.secret, secret=secret)
 
     async def end_overlap(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         """The new secret alone signs from now on."""
         endpoint_id = parse(_Named, command.data).id
-        await self._locked(transaction, command, endpoint_id)
+        endpoint = await self._locked(transaction, command, endpoint_id)
+        until = endpoint.target.overlap_until
+        if until is None or until <= self._clock():
+            why = "No rotation is under way: one secret alone signs already."
+            raise RefusedError(409, "trustlens_no_rotation", why)
         new = await store.end_overlap(transaction.connection, self._vault, endpoint_id)
         await store.bump_revision(transaction.connection, [command.store_id])
-        return endpoint_json(new)
+        return await _shown(transaction, new)
 
     async def _locked(self, transaction: Transaction, command: Command, endpoint_id: UUID) -> Endpoint:
         found = await store.lock_endpoint(transaction.connection, self._vault, command.store_id, endpoint_id)
@@ -257,7 +264,7 @@ class EndpointCommands:
 
 def changed_fields(endpoint: Endpoint, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The endpoint as `POST /webhooks` would have been given it, with the new fields. Masked headers stay."""
-    shown = endpoint_json(endpoint)
+    shown = endpoint_json(endpoint, HEALTHY)
     kept = {name: shown[name] for name in NewEndpoint.model_fields if name in shown and name != "headers"}
     changed = kept | dict(fields)
     if "secret" in fields:
@@ -265,9 +272,14 @@ def changed_fields(endpoint: Endpoint, fields: Mapping[str, Any]) -> dict[str, A
     if isinstance(headers := fields.get("headers"), Mapping):
         stored = endpoint.target.headers
         changed["headers"] = {n: stored[n] if v == MASK and n in stored else v for n, v in headers.items()}
-    if changed.get("enabled") is True:
+    if changed.get("enabled") is True and "disabled_reason" not in fields:
         changed["disabled_reason"] = None
     return changed
+
+
+async def _shown(transaction: Transaction, endpoint: Endpoint) -> dict[str, Any]:
+    found = await store.breakers(transaction.connection, [endpoint.id])
+    return endpoint_json(endpoint, found.get(endpoint.id, HEALTHY))
 
 
 def _has_standard_secrets(endpoint: Endpoint) -> bool:

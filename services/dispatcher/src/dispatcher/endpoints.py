@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from dispatcher.breaker import Breaker
 from dispatcher.destinations.means import Credentials, Smtp
 from shared.conditions import Condition, too_large
 from shared.events import WebhookEvent
@@ -114,7 +115,7 @@ class NewEndpoint(BaseModel):
     description: StrictStr = Field(default="", max_length=500)
     enabled: StrictBool = True
     disabled_reason: StrictStr | None = Field(default=None, max_length=500)
-    """Why it is switched off; goes when it is switched on."""
+    """Why it is off; goes when it is switched on."""
     delivery: Mode = "fire_and_log"
     format: StrictStr = Field(default="trustlens", validate_default=True)
     include_email: StrictBool = True
@@ -131,6 +132,13 @@ class NewEndpoint(BaseModel):
         if unknown:
             raise PydanticCustomError("events", "has an unknown event: {names}", {"names": ", ".join(unknown)})
         return list(dict.fromkeys(names)) or list(DEFAULT_EVENTS)
+
+    @field_validator("disabled_reason")
+    @classmethod
+    def _reason_of_one_that_is_off(cls, reason: str | None, info: ValidationInfo) -> str | None:
+        if reason and info.data.get("enabled"):
+            raise PydanticCustomError("reason", "says why an endpoint is off, and this one is on", {})
+        return reason
 
     @field_validator("format")
     @classmethod
@@ -158,7 +166,7 @@ class NewEndpoint(BaseModel):
         return wanted
 
 
-def endpoint_json(endpoint: Endpoint) -> dict[str, Any]:
+def endpoint_json(endpoint: Endpoint, breaker: Breaker) -> dict[str, Any]:
     """An endpoint as the API shows it. Header values are never shown, the secret is not part of it."""
     return {
         "id": str(endpoint.id),
@@ -176,6 +184,8 @@ def endpoint_json(endpoint: Endpoint) -> dict[str, Any]:
         "permanent_codes": sorted(endpoint.target.permanent_codes),
         "standard_webhooks": endpoint.target.standard_webhooks,
         "overlap_until": api_time(at) if (at := endpoint.target.overlap_until) else None,
+        "outage_since": api_time(at) if (at := breaker.opened_at) else None,
+        "next_probe_at": api_time(at) if (at := breaker.next_probe_at) else None,
         "created_at": api_time(endpoint.created_at),
         "updated_at": api_time(endpoint.updated_at),
     }

@@ -10,7 +10,7 @@ from api.auth import needs
 from api.errors import ApiError
 from api.requests import checked, path_uuid, query, read_nothing, read_object
 from api.responses import as_json, as_page
-from api.schemas import DeliveryListing, Endpoint, Listing, Rotation
+from api.schemas import DeliveryListing, Endpoint, EndpointListing, Rotation
 from api.state import STATE
 from api.store import deliveries
 from api.store import webhooks as store
@@ -19,16 +19,23 @@ from api.stores import Key
 
 @needs("read")
 async def index(request: web.Request, key: Key) -> web.Response:
-    page = query(request, Listing).page
+    listing = query(request, EndpointListing)
     state = request.app[STATE]
-    endpoints, total = await store.list_endpoints(state.pool, state.vault, key.store_id, page)
-    return as_page(request, endpoints, page=page, total=total)
+    endpoints, total = await store.list_endpoints(state.pool, state.vault, key.store_id, listing)
+    return as_page(request, endpoints, page=listing.page, total=total)
 
 
 @needs("write")
 async def create(request: web.Request, key: Key) -> web.Response:
     given = await read_object(request)
     return as_json(await commands.ask(request, key, commands.DISPATCHER, "webhook.create", given), status=201)
+
+
+@needs("write")
+async def validate(request: web.Request, key: Key) -> web.Response:
+    """Whether an endpoint could be created so; nothing is."""
+    given = await read_object(request)
+    return as_json(await commands.ask(request, key, commands.DISPATCHER, "webhook.validate", given))
 
 
 @needs("read")
@@ -104,6 +111,7 @@ def _not_found() -> ApiError:
 ROUTES = [
     web.get("/webhooks", index),
     web.post("/webhooks", create),
+    web.post("/webhooks/validate", validate),
     web.get("/webhooks/{id}", show),
     web.patch("/webhooks/{id}", update),
     web.put("/webhooks/{id}", update),
