@@ -214,10 +214,10 @@ async def test_a_rule_and_why_it_did_or_did_not_fire(api: ApiClient, pool: async
                 {
                     "type": "send_webhook",
                     "status": "exhausted",
-                    "detail": "HTTP 500",
+                    "detail": "failed: HTTP 500",
                     "delivery_id": str(delivery),
                 },
-                {"type": "send_webhook", "status": "pending", "detail": None, "delivery_id": None},
+                {"type": "send_webhook", "status": "unknown", "detail": "no longer kept", "delivery_id": None},
             ],
             "at": "2026-06-05 14:24:00",
         },
