@@ -27,6 +27,8 @@ MAX_DEPTH = 5
 MAX_LEAVES = 50
 MAX_TEXT = 500
 MAX_LIST = 500
+MAX_NUMBER = 10**15
+"""No amount is larger (the api takes 15 digits), and a float still tells whole numbers of this size apart."""
 SHOWN_ITEMS = 5
 SHOWN_TEXT = 100
 MAX_REASON = 300
@@ -52,14 +54,28 @@ def _value(given: object) -> Scalar | tuple[Scalar, ...]:
 
 def _scalar(given: object) -> Scalar:
     match given:
-        case str() if len(given) > MAX_TEXT or "\0" in given:
-            raise PydanticCustomError("long_text", "is longer than {most} characters, or has a NUL", {"most": MAX_TEXT})
-        case bool() | int() | str() | Decimal():
+        case str() if len(given) > MAX_TEXT or not _storable(given):
+            problem = "is longer than {most} characters, or has one that cannot be stored"
+            raise PydanticCustomError("long_text", problem, {"most": MAX_TEXT})
+        case bool() | str():
             return given
+        case int() | Decimal():
+            return _bounded(given)
         case float() if isfinite(given):
-            return Decimal(str(given))  # the shortest decimal that means this float: what the author typed
+            return _bounded(Decimal(str(given)))  # the shortest decimal that means this float: what the author typed
         case _:
             raise PydanticCustomError("no_value", "must be true, false, a number, a text, or a list of these")
+
+
+def _bounded(number: int | Decimal) -> int | Decimal:
+    if not -MAX_NUMBER <= number <= MAX_NUMBER:
+        raise PydanticCustomError("large_number", "must be a number of at most {most}", {"most": MAX_NUMBER})
+    return number
+
+
+def _storable(text: str) -> bool:
+    """Postgres has no NUL, and UTF-8 no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _plain(value: Scalar) -> bool | int | float | str:
@@ -285,15 +301,9 @@ def _comparable(actual: Value, leaf: Leaf) -> bool:
 
 def _absence(field: str) -> str:
     """Why an event has no value for a field."""
-    return _UNKNOWN.get(field) or _ABSENT[SPECS[field].group]
+    return SPECS[field].missing or _ABSENT[SPECS[field].group]
 
 
-_UNKNOWN = {
-    "account_age_days": "no completed order yet",
-    "days_since_last_order": "no order yet",
-    "email_domain": "the customer was erased",
-}
-"""Of customers, who have all else."""
 _ABSENT: Mapping[Group, str] = {
     "customer": "no value in this event",
     "order": "no order in this event",

@@ -15,6 +15,15 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter
 Segment = Literal["vip", "trusted", "normal", "caution", "risk", "critical"]
 SEGMENTS: tuple[Segment, ...] = ("vip", "trusted", "normal", "caution", "risk", "critical")
 """Highest first."""
+LOWEST_SCORES: Mapping[Segment, int] = {
+    "vip": 90,
+    "trusted": 70,
+    "normal": 50,
+    "caution": 40,
+    "risk": 20,
+    "critical": 0,
+}
+"""Of each segment, where a store did not change them. So 34 is Risk, and 50 is Normal."""
 
 EventType = Literal[
     "score_updated",

@@ -30,7 +30,7 @@ class FieldSpec:
     choices: tuple[str, ...] = ()
     """All its values, where they are known; empty: any."""
     missing: str = ""
-    """When an event of its group has no value for it; empty: it always has one."""
+    """Why an event of its group may have no value for it; empty: it always has one."""
 
 
 def _count(name: str, label: str) -> FieldSpec:
@@ -78,7 +78,7 @@ _SPECS = (
         "integer",
         "customer",
         minimum=0,
-        missing="before the first completed order",
+        missing="no completed order yet",
     ),
     FieldSpec(
         "days_since_last_order",
@@ -86,10 +86,10 @@ _SPECS = (
         "integer",
         "customer",
         minimum=0,
-        missing="before the first order",
+        missing="no order yet",
     ),
     FieldSpec("tags", "Tags", "texts", "customer"),
-    FieldSpec("email_domain", "E-mail domain", "text", "customer", missing="after the customer was erased"),
+    FieldSpec("email_domain", "E-mail domain", "text", "customer", missing="the customer was erased"),
     _amount("order.total", "Order total", "order"),
     _text("order.currency", "Order currency"),
     _text("order.status", "Order status"),

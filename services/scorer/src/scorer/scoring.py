@@ -15,20 +15,21 @@ from scorer.modules.linked_accounts import Settings as LinkedAccounts
 from scorer.modules.orders import Settings as Orders
 from scorer.modules.returns import Settings as Returns
 from scorer.modules.shipping import Settings as Shipping
+from shared.events import LOWEST_SCORES
 
 Lowest = Annotated[int, Field(ge=1, le=100)]
 
 
 class Segments(BaseModel):
-    """The lowest score of each segment; what is below the last is Critical. So 34 is Risk, and 50 is Normal."""
+    """The lowest score of each segment; what is below the last is Critical."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    vip: Lowest = 90
-    trusted: Lowest = 70
-    normal: Lowest = 50
-    caution: Lowest = 40
-    risk: Lowest = 20
+    vip: Lowest = LOWEST_SCORES["vip"]
+    trusted: Lowest = LOWEST_SCORES["trusted"]
+    normal: Lowest = LOWEST_SCORES["normal"]
+    caution: Lowest = LOWEST_SCORES["caution"]
+    risk: Lowest = LOWEST_SCORES["risk"]
 
     @model_validator(mode="after")
     def _fall(self) -> Self:
