@@ -1,5 +1,6 @@
-"""Rules are created by a command, on a real Postgres."""
+"""Rules are made, changed, restored and deleted by commands, on a real Postgres."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -38,9 +39,27 @@ class Owner:
         )
 
     async def create(self, rule: Mapping[str, Any], *, command_id: UUID | None = None) -> Answer:
-        command = Command(id=command_id or uuid7(), type="rule.create", store_id=STORE, actor="test", data=rule)
+        return await self.ask("rule.create", rule, command_id=command_id)
+
+    async def created(self, **changes: Any) -> Any:
+        return (await self.create({**RULE, **changes})).body
+
+    async def ask(
+        self, kind: str, data: Mapping[str, Any], *, store_id: UUID = STORE, command_id: UUID | None = None
+    ) -> Answer:
+        command = Command(id=command_id or uuid7(), type=kind, store_id=store_id, actor="key:tl_1", data=data)
         # As it comes over the wire.
         return await self._commands.answer(Command.model_validate_json(command.encode()))
+
+    async def done(self, kind: str, made: Mapping[str, Any], **data: Any) -> Any:
+        answer = await self.ask(kind, {"id": made["id"], **data})
+        assert answer.refusal is None, answer.refusal
+        return answer.body
+
+    async def refusal(self, kind: str, rule_id: object, **data: Any) -> tuple[int, str]:
+        refusal = (await self.ask(kind, {"id": str(rule_id), **data})).refusal
+        assert refusal is not None
+        return refusal.status, refusal.message
 
     async def problems(self, **changes: Any) -> Mapping[str, str]:
         refusal = (await self.create({**RULE, **changes})).refusal
@@ -143,7 +162,11 @@ async def test_a_short_secret_is_doubted(owner: Owner) -> None:
         ({"actions": [{"type": "tag_customer"}]}, "actions.0.tag", "is missing"),
         ({"actions": [{"type": "dance"}]}, "actions.0", "dance is no action"),
         ({"actions": [{**TO_URL, "url": "http://crm.example"}]}, "actions.0.url", "must begin with https://"),
-        ({"actions": [{**TO_URL, "url": "https://10.0.0.1/"}]}, "actions.0.url", "leads to an address that is refused: private"),
+        (
+            {"actions": [{**TO_URL, "url": "https://10.0.0.1/"}]},
+            "actions.0.url",
+            "leads to an address that is refused: private",
+        ),
         ({"actions": [{**TO_URL, "headers": {"Host": "x"}}]}, "actions.0.headers", "has 'Host', which is reserved"),
         (
             {"actions": [{"type": "send_webhook", "webhook_id": str(UUID(int=1))}]},
@@ -189,3 +212,154 @@ async def test_http_is_accepted_only_where_the_installation_allows_it(pool: asyn
     rule = {**RULE, "actions": [{**TO_URL, "url": "http://crm.example"}]}
     assert (await Owner(pool, vault, Reach(allow_http=True)).create(rule)).refusal is None
     assert (await Owner(pool, vault, Reach()).create(rule)).refusal is not None
+
+
+async def versions(pool: asyncpg.Pool, rule: Mapping[str, Any]) -> list[tuple[int, str, Any]]:
+    rows = await pool.fetch(
+        "SELECT version, actor, rule FROM rule_engine.versions WHERE rule_id = $1 ORDER BY version", UUID(rule["id"])
+    )
+    return [(row["version"], row["actor"], json.loads(row["rule"])) for row in rows]
+
+
+async def revision(pool: asyncpg.Pool) -> int:
+    return int(await pool.fetchval("SELECT revision FROM rule_engine.revisions WHERE store_id = $1", STORE))
+
+
+async def test_every_save_is_a_version_with_who_saved_it(owner: Owner, pool: asyncpg.Pool) -> None:
+    made = await owner.created(description="first")
+    named = await owner.done("rule.patch", made, fields={"name": "Second"})
+    replaced = await owner.done("rule.update", made, rule={**RULE, "cooldown": 60})
+
+    assert [rule["version"] for rule in (made, named, replaced)] == [1, 2, 3]
+    assert (named["name"], named["description"]) == ("Second", "first")
+    assert (replaced["name"], replaced["description"], replaced["cooldown"]) == ("Became a risk", "", 60)
+    kept = await versions(pool, made)
+    assert [(version, actor) for version, actor, _ in kept] == [(1, "key:tl_1"), (2, "key:tl_1"), (3, "key:tl_1")]
+    shown = {name: value for name, value in replaced.items() if name in kept[2][2]}
+    assert kept[2][2] == shown
+    assert await pool.fetchval("SELECT version FROM rule_engine.rules") == 3
+    assert await revision(pool) == 3
+
+
+async def test_a_save_that_changes_nothing_is_no_version(owner: Owner, pool: asyncpg.Pool) -> None:
+    made = await owner.created()
+    for kind, data in (
+        ("rule.update", {"rule": RULE}),
+        ("rule.patch", {"fields": {}}),
+        ("rule.restore", {"version": 1}),
+    ):
+        assert (await owner.done(kind, made, **data))["version"] == 1
+    assert len(await versions(pool, made)) == 1
+    assert await revision(pool) == 1
+
+
+async def test_a_shown_rule_can_be_put_back_and_keeps_its_target(
+    owner: Owner, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    to_crm = {**TO_URL, "secret": SECRET, "headers": {"Authorization": "Bearer of-the-crm"}}
+    made = await owner.created(actions=[to_crm])
+    again = await owner.done("rule.update", made, rule={**made, "mode": "shadow", "warnings": []})
+
+    assert again["actions"] == made["actions"]
+    assert "secret" not in again["actions"][0]
+    (target,) = await pool.fetch("SELECT * FROM rule_engine.targets")
+    assert vault.open(target["secret"]).decode() == SECRET
+    assert json.loads(vault.open(target["headers"])) == {"Authorization": "Bearer of-the-crm"}
+
+
+async def test_a_change_of_an_older_version_is_refused(owner: Owner) -> None:
+    made = await owner.created()
+    await owner.done("rule.patch", made, fields={"name": "Somebody else's"})
+    stale = await owner.refusal("rule.update", made["id"], rule={**made, "name": "Mine"})
+    assert stale == (409, "The rule is at version 2; your change was made from version 1.")
+    assert (await owner.refusal("rule.patch", made["id"], fields={"id": str(uuid7())}))[0] == 400
+
+
+async def test_a_new_secret_is_a_save_though_nothing_shows_it(owner: Owner, pool: asyncpg.Pool, vault: Vault) -> None:
+    made = await owner.created()
+    again = await owner.done("rule.patch", made, fields={"actions": [{**made["actions"][0], "secret": SECRET}]})
+    assert (again["version"], again["actions"][0]["target_id"]) == (2, made["actions"][0]["target_id"])
+    assert vault.open(await pool.fetchval("SELECT secret FROM rule_engine.targets")).decode() == SECRET
+
+
+async def test_a_version_is_restored_with_the_targets_it_had(owner: Owner, pool: asyncpg.Pool, vault: Vault) -> None:
+    made = await owner.created(actions=[{**TO_URL, "secret": SECRET}], conditions={"all": []})
+    await owner.done("rule.patch", made, fields={"actions": [{"type": "recalculate_score"}], "mode": "off"})
+    back = await owner.done("rule.restore", made, version=1)
+
+    assert back["version"] == 3
+    assert {name: back[name] for name in RULE} == {name: made[name] for name in RULE}
+    assert (back["mode"], back["conditions"]) == ("live", {"all": []})
+    (target,) = await pool.fetch("SELECT id, secret FROM rule_engine.targets")
+    assert str(target["id"]) == back["actions"][0]["target_id"]
+    assert vault.open(target["secret"]).decode() == SECRET
+    assert await owner.refusal("rule.restore", made["id"], version=9) == (404, "The rule never had this version.")
+    assert (await owner.refusal("rule.restore", made["id"], version=2**40))[0] == 400
+
+
+async def test_a_rule_that_no_longer_validates_can_be_switched_off_and_not_otherwise_changed(
+    owner: Owner, pool: asyncpg.Pool
+) -> None:
+    made = await owner.created()
+    old = json.dumps({"field": "shoe_size", "operator": "=", "value": 44})
+    await pool.execute("UPDATE rule_engine.rules SET conditions = $1", old)
+
+    assert (await owner.refusal("rule.patch", made["id"], fields={"actions": [TO_URL]}))[0] == 400
+    off = await owner.done("rule.patch", made, fields={"mode": "off"})
+    assert (off["version"], off["mode"], off["conditions"]) == (2, "off", json.loads(old))
+
+
+async def test_a_url_that_may_not_be_called_any_more_stops_no_change_of_the_conditions(
+    pool: asyncpg.Pool, vault: Vault
+) -> None:
+    made = await Owner(pool, vault, Reach(allow_http=True)).created(actions=[{**TO_URL, "url": "http://crm.example"}])
+    strict = Owner(pool, vault, Reach())
+    assert (await strict.done("rule.patch", made, fields={"conditions": {"all": []}}))["version"] == 2
+    assert (await strict.refusal("rule.patch", made["id"], fields={"actions": made["actions"]}))[0] == 400
+
+
+async def test_a_deleted_rule_leaves_nothing_but_what_was_decided(owner: Owner, pool: asyncpg.Pool) -> None:
+    made, other = await owner.created(), await owner.created(name="Other")
+    for rule in (made, other):
+        await pool.execute("INSERT INTO rule_engine.cooldowns VALUES ($1, 'a', now())", UUID(rule["id"]))
+        await pool.execute("INSERT INTO rule_engine.hours VALUES ($1, now(), 1)", UUID(rule["id"]))
+
+    assert await owner.done("rule.delete", made) == {"id": made["id"]}
+
+    for table, column in (("rules", "id"), *((t, "rule_id") for t in ("versions", "targets", "cooldowns", "hours"))):
+        left = await pool.fetch(f"SELECT {column} FROM rule_engine.{table}")
+        assert [str(row[column]) for row in left] == [other["id"]]
+    assert await revision(pool) == 3
+    assert (await owner.refusal("rule.delete", made["id"]))[0] == 404
+
+
+async def test_another_store_s_rule_is_not_there(owner: Owner, pool: asyncpg.Pool) -> None:
+    made = await owner.created()
+    asked: dict[str, dict[str, Any]] = {
+        "rule.update": {"rule": RULE},
+        "rule.patch": {"fields": {"mode": "off"}},
+        "rule.restore": {"version": 1},
+        "rule.delete": {},
+    }
+    for kind, data in asked.items():
+        refusal = (await owner.ask(kind, {"id": made["id"], **data}, store_id=uuid7())).refusal
+        assert refusal is not None
+        assert (refusal.status, refusal.code) == (404, "trustlens_rule_not_found")
+    assert await pool.fetchval("SELECT mode FROM rule_engine.rules") == "live"
+
+
+async def test_a_store_may_have_a_thousand_rules_and_not_one_more(owner: Owner, pool: asyncpg.Pool) -> None:
+    made = await owner.created()
+    await pool.execute(
+        "INSERT INTO rule_engine.rules (id, store_id, version, name, description, trigger, actions, cooldown,"
+        " hourly_limit, mode, created_at, updated_at) SELECT gen_random_uuid(), store_id, 1, name, '', trigger, '[]',"
+        " 0, 1, 'off', now(), now() FROM rule_engine.rules, generate_series(1, 998)"
+    )
+    both = await asyncio.gather(owner.create(RULE), owner.create(RULE))
+
+    refused = [answer.refusal for answer in both if answer.refusal]
+    assert [refusal.status for refusal in refused] == [409]
+    assert refused[0].message == "A store may have 1,000 rules: delete one."
+    assert await pool.fetchval("SELECT count(*) FROM rule_engine.rules") == 1000
+    await owner.done("rule.delete", made)
+    assert (await owner.create(RULE)).refusal is None
