@@ -1,11 +1,10 @@
 """Why a rule did, or did not, fire for one customer: one sentence, and what is known of each event."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from api.schemas import Evaluation, WhyEvent
 from shared.jsontext import api_time
 
 LATELY = timedelta(days=30)
@@ -23,6 +22,23 @@ class Version:
     saved_at: datetime
     trigger: str
     mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a rule made of one event, or why it made nothing of it."""
+
+    event_id: UUID
+    trigger: str
+    at: datetime
+    outcome: str
+    """fired, skipped, failed, or not_evaluated."""
+    reason: str
+    version: int | None = None
+    """Of the rule, where it was evaluated."""
+    values: Mapping[str, object] = field(default_factory=dict)
+    actions: Sequence[object] = ()
+    """Each with what became of it, as the reader shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +60,7 @@ class Case:
     mode: str
     versions: Sequence[Version]
     """The oldest first."""
-    evaluations: Sequence[Evaluation]
+    evaluations: Sequence[Looked]
     """Of this rule and customer, newest first."""
     events: Sequence[Happened]
     """Newest first, LATELY."""
@@ -56,7 +72,7 @@ class Case:
     """recorded_at of the newest event of this kind that the rule engine has come to, whosever."""
 
 
-def explain(case: Case, now: datetime) -> tuple[str, list[WhyEvent]]:
+def explain(case: Case, now: datetime) -> tuple[str, list[Looked]]:
     """The answer in a sentence or two, and the events, newest first."""
     if not case.known:
         return "There is no such customer: nothing of theirs has arrived.", []
@@ -64,37 +80,14 @@ def explain(case: Case, now: datetime) -> tuple[str, list[WhyEvent]]:
     return " ".join([_said(case, looked, now), *_now(case, looked)]), looked
 
 
-def _looked_at(case: Case, now: datetime) -> list[WhyEvent]:
+def _looked_at(case: Case, now: datetime) -> list[Looked]:
     decided = {evaluation.event_id for evaluation in case.evaluations}
-    told = [_decided(evaluation) for evaluation in case.evaluations]
-    told += [_undecided(case, event, now) for event in case.events if event.id not in decided]
-    return sorted(told, key=lambda event: event.at, reverse=True)[:SHOWN]
-
-
-def _decided(evaluation: Evaluation) -> WhyEvent:
-    return WhyEvent(
-        event_id=evaluation.event_id,
-        trigger=evaluation.trigger,
-        at=evaluation.at,
-        outcome=evaluation.outcome,
-        reason=evaluation.reason,
-        version=evaluation.rule_version,
-        values=evaluation.values,
-        actions=evaluation.actions,
-    )
-
-
-def _undecided(case: Case, event: Happened, now: datetime) -> WhyEvent:
-    return WhyEvent(
-        event_id=event.id,
-        trigger=case.trigger,
-        at=event.recorded_at,
-        outcome="not_evaluated",
-        reason=undecided(case, event, now),
-        version=None,
-        values={},
-        actions=[],
-    )
+    others = [
+        Looked(event.id, case.trigger, event.recorded_at, "not_evaluated", undecided(case, event, now))
+        for event in case.events
+        if event.id not in decided
+    ]
+    return sorted([*case.evaluations, *others], key=lambda event: event.at, reverse=True)[:SHOWN]
 
 
 def undecided(case: Case, event: Happened, now: datetime) -> str:
@@ -125,7 +118,7 @@ def _saved_soon_after(case: Case, event: Happened) -> bool:
     return any(event.recorded_at < version.saved_at < event.recorded_at + UNDER_WAY for version in case.versions)
 
 
-def _said(case: Case, looked: Sequence[WhyEvent], now: datetime) -> str:
+def _said(case: Case, looked: Sequence[Looked], now: datetime) -> str:
     fired = next((event for event in looked if event.outcome == "fired"), None)
     before = f" It fired last at {api_time(fired.at)}." if fired else ""
     if not looked or looked[0].at <= now - LATELY:
@@ -143,7 +136,7 @@ def _said(case: Case, looked: Sequence[WhyEvent], now: datetime) -> str:
             return f"It did not fire for {when}: {newest.reason}.{before}"
 
 
-def _now(case: Case, looked: Sequence[WhyEvent]) -> Sequence[str]:
+def _now(case: Case, looked: Sequence[Looked]) -> Sequence[str]:
     """What has changed since."""
     match case.mode:
         case "off":

@@ -11,7 +11,7 @@ from api.errors import ApiError, invalid
 from api.people import customer_asked
 from api.requests import path_uuid, query, read_object
 from api.responses import as_json, as_page
-from api.schemas import EvaluationListing, Listing, OfCustomer, Rule, RuleListing, Why
+from api.schemas import EvaluationListing, Listing, OfCustomer, Rule, RuleListing, Why, WhyEvent
 from api.state import STATE
 from api.store import evaluations as store_evaluations
 from api.store import rules as store
@@ -136,7 +136,8 @@ async def why_not(request: web.Request, key: Key) -> web.Response:
     now = datetime.now(UTC)
     case = await store_why.read_case(request.app[STATE].pool, key.store_id, rule, customer, now)
     answer, events = why.explain(case, now)
-    return as_json(Why(rule_id=rule.id, customer=customer, answer=answer, events=events))
+    told = [WhyEvent.model_validate(event, from_attributes=True) for event in events]
+    return as_json(Why(rule_id=rule.id, customer=customer, answer=answer, events=told))
 
 
 async def _command(request: web.Request, key: Key, command: str, asked: dict[str, Any]) -> Any:

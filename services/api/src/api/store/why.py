@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from api.schemas import EvaluationListing, Rule
+from api.schemas import Evaluation, EvaluationListing, Rule
 from api.store.customers import customer_exists
 from api.store.evaluations import list_evaluations
-from api.why import LATELY, SHOWN, Case, Happened, Version
+from api.why import LATELY, SHOWN, Case, Happened, Looked, Version
 from shared.db import Pool
 
 
@@ -18,11 +18,24 @@ async def read_case(pool: Pool, store_id: UUID, rule: Rule, email_hash: str, now
         trigger=rule.trigger,
         mode=rule.mode,
         versions=await _versions(pool, rule.id),
-        evaluations=evaluations,
+        evaluations=[_looked(evaluation) for evaluation in evaluations],
         events=await _events(pool, store_id, email_hash, rule.trigger, since=now - LATELY),
         known=await customer_exists(pool, store_id, email_hash),
         any_event=await _any_event(pool, store_id, email_hash),
         reached=await _reached(pool, store_id, rule.trigger),
+    )
+
+
+def _looked(evaluation: Evaluation) -> Looked:
+    return Looked(
+        event_id=evaluation.event_id,
+        trigger=evaluation.trigger,
+        at=evaluation.at,
+        outcome=evaluation.outcome,
+        reason=evaluation.reason,
+        version=evaluation.rule_version,
+        values=evaluation.values,
+        actions=evaluation.actions,
     )
 
 
