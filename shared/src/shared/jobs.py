@@ -1,6 +1,7 @@
 """Long work as rows of `<schema>.jobs`: claimed with a lease, done in pages, with progress, cancelled by whoever asks.
 
-Each page commits together with its progress. So whoever finds a job after a crash goes on behind its last page.
+Each page commits together with its progress. So whoever finds a job after a crash goes on behind its last page; of one
+that carries what it found so far in memory, from its beginning.
 """
 
 import asyncio
@@ -8,12 +9,13 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, assert_never
 from uuid import UUID
 
 import structlog
 
 from shared.db import Connection, Pool, is_transient
+from shared.jsontext import dumps
 from shared.outbox import Outbox, Transaction
 
 log = structlog.get_logger()
@@ -35,14 +37,26 @@ class Job:
     position: str = ""
     """Where to go on. "": at the beginning."""
     params: Mapping[str, Any] = field(default_factory=dict)
+    total: int | None = None
+    """Of how many; None: as it was, or nobody knows."""
+    carried: Any = field(default=None, compare=False, repr=False)
+    """What its pages hand on in memory. None: at the beginning, or whoever had it is gone: it begins again."""
 
     def further(self, *, seen: int, position: str) -> "Job":
         """With one more page done."""
         return replace(self, done=self.done + seen, position=position)
 
 
-Page = Callable[[Transaction, Job], Awaitable[Job | None]]
-"""Does the next page in the transaction it is given; the job behind that page, or None: there was nothing more.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The end of a job that was to find something out; `result` is JSON."""
+
+    result: Mapping[str, Any]
+
+
+Page = Callable[[Transaction, Job], Awaitable[Job | Found | None]]
+"""Does the next page in the transaction it is given; the job behind that page, or None, or what it found: there was
+nothing more.
 
 The job as it was: its next page has to wait.
 """
@@ -86,7 +100,7 @@ class Jobs:
                 log.error("job.failed", job=str(job.id), kind=job.kind, error=type(error).__name__)
                 await self._finish(self._pool, job, error=type(error).__name__)
                 return
-            if after is None:
+            if not isinstance(after, Job):
                 log.info("job.ended", job=str(job.id), kind=job.kind, done=job.done)
                 return
             if after == job:
@@ -96,16 +110,21 @@ class Jobs:
                 told = asyncio.get_running_loop().time()
                 log.info("job.progress", job=str(job.id), kind=job.kind, done=job.done)
 
-    async def _page(self, job: Job) -> Job | None:
-        """None: that was all, or it was cancelled, or another replica has it."""
+    async def _page(self, job: Job) -> Job | Found | None:
+        """No job: that was all, or it was cancelled, or another replica has it."""
         async with self._outbox.transaction() as transaction:
             if not await self._hold(transaction.connection, job):
                 return None
             after = await self._pages[job.kind](transaction, job)
-            if after is None:
-                await self._finish(transaction.connection, job)
-            else:
-                await self._advance(transaction.connection, after, LATER if after == job else LEASE)
+            match after:
+                case Job():
+                    await self._advance(transaction.connection, after, LATER if after == job else LEASE)
+                case Found():
+                    await self._finish(transaction.connection, job, result=dumps(after.result))
+                case None:
+                    await self._finish(transaction.connection, job)
+                case _:
+                    assert_never(after)
             return after
 
     async def _hold(self, connection: Connection, job: Job) -> bool:
@@ -121,21 +140,25 @@ class Jobs:
 
     async def _advance(self, connection: Connection, job: Job, lease: timedelta) -> None:
         await connection.execute(
-            f"UPDATE {self._table} SET done = $2, total = greatest(total, $2), position = $3,"
+            f"UPDATE {self._table} SET done = $2, total = greatest(coalesce($5, total), $2), position = $3,"
             " leased_until = now() + $4 WHERE id = $1",
             job.id,
             job.done,
             job.position,
             lease,
+            job.total,
         )
 
-    async def _finish(self, connection: Connection | Pool, job: Job, *, error: str | None = None) -> None:
+    async def _finish(
+        self, connection: Connection | Pool, job: Job, *, error: str | None = None, result: str | None = None
+    ) -> None:
         await connection.execute(
-            f"UPDATE {self._table} SET state = $2, error = $3, finished_at = now(), leased_until = NULL"
+            f"UPDATE {self._table} SET state = $2, error = $3, result = $4, finished_at = now(), leased_until = NULL"
             " WHERE id = $1 AND state = 'running'",
             job.id,
             "failed" if error else "done",
             error,
+            result,
         )
 
 

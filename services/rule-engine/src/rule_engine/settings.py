@@ -12,3 +12,5 @@ class RuleEngineSettings(ReachSettings):
     """How long it can be asked why a rule did not fire."""
     firing_days: int = Field(default=365, ge=7, le=3650)
     """How long firings are kept."""
+    jobs_interval: float = Field(default=1, gt=0, le=60)
+    """Seconds between two looks for backtests that were asked for."""

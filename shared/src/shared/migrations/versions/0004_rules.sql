@@ -71,6 +71,8 @@ CREATE TABLE rule_engine.jobs (
 );
 CREATE INDEX ON rule_engine.jobs (state) WHERE state IN ('queued', 'running');
 CREATE INDEX ON rule_engine.jobs (store_id, created_at);
+ALTER TABLE scorer.jobs ADD result jsonb;      -- as above
+ALTER TABLE dispatcher.jobs ADD result jsonb;  -- as above
 
 -- dispatcher ----------------------------------------------------------------------------------------------------------
 
