@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli import stack_env
+from shared.events import CUSTOMER_ACTIONS
 from shared.topology import QUEUES, dead
 
 POLL_SECONDS = 0.5
@@ -116,6 +117,9 @@ _INPUTS = """
     FROM api.raw_input i LEFT JOIN scorer.input_outcomes o ON o.input_id = i.id
 """
 
+_FIRED = "rule_engine.firings f CROSS JOIN jsonb_array_elements(f.actions) AS a (action)"
+_OF_SCORER = f"a.action ->> 'type' = ANY ('{{{','.join(sorted(CUSTOMER_ACTIONS))}}}')"
+
 # name, statement that counts what must not be, where to look
 _NONE = (
     (
@@ -132,6 +136,7 @@ _NONE = (
         "jobs not done",
         """
         SELECT (SELECT count(*) FROM scorer.jobs WHERE state IN ('queued', 'running'))
+        + (SELECT count(*) FROM rule_engine.jobs WHERE state IN ('queued', 'running'))
         + (SELECT count(*) FROM dispatcher.jobs WHERE state IN ('queued', 'running'))
         """,
         "trustlens jobs show",
@@ -147,15 +152,32 @@ _NONE = (
         "the dispatcher has not made them",
     ),
     (
-        "fired webhook actions without their delivery",
-        """
-        SELECT count(*) FROM rule_engine.firings f CROSS JOIN jsonb_array_elements(f.actions) AS a (action)
-        LEFT JOIN dispatcher.deliveries d ON d.recorded_at = f.recorded_at AND d.rule_id = f.rule_id
-        AND d.source_id = (a.action ->> 'id')::uuid
-        WHERE a.action ->> 'type' = 'send_webhook' AND d.id IS NULL
-        AND f.recorded_at > now() - interval '7 days'
+        "fired actions without their delivery",
+        f"""
+        SELECT count(*) FROM {_FIRED} LEFT JOIN dispatcher.deliveries d ON d.recorded_at = f.recorded_at
+        AND d.source_id = (a.action ->> 'id')::uuid AND d.rule_id = f.rule_id
+        WHERE NOT {_OF_SCORER} AND d.id IS NULL AND f.recorded_at > now() - interval '7 days'
         """,
         "the dispatcher has not made them",
+    ),
+    (
+        "fired actions that a subscriber was not told of",
+        f"""
+        SELECT count(*) FROM {_FIRED} JOIN dispatcher.endpoints n ON n.store_id = f.store_id
+        AND 'automation_triggered' = ANY (n.events)
+        AND f.recorded_at > greatest(n.updated_at, now() - interval '7 days')
+        LEFT JOIN dispatcher.deliveries d ON d.recorded_at = f.recorded_at AND d.endpoint_id = n.id
+        AND d.source_id = (a.action ->> 'id')::uuid WHERE n.enabled AND d.id IS NULL
+        """,
+        "the dispatcher has not made them",
+    ),
+    (
+        "fired actions that the scorer has not answered",
+        f"""
+        SELECT count(*) FROM {_FIRED} LEFT JOIN scorer.commands_seen c ON c.id = (a.action ->> 'id')::uuid
+        WHERE {_OF_SCORER} AND c.id IS NULL AND f.recorded_at > now() - interval '7 days'
+        """,
+        "queue scorer.commands, and the log of the scorer",
     ),
     (
         "deliveries whose attempts are not all recorded",

@@ -1,0 +1,78 @@
+"""The books: what a fired rule asked for is there, or is missed by name."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from api.stores import CreatedStore
+from cli import books
+from shared.broker import Broker
+from shared.db import Partitions
+from shared.ids import uuid7
+from shared.secrets import Vault
+from support.delivery_rows import insert, insert_delivery, insert_endpoint
+
+NOW = datetime.now(UTC)
+RULE = uuid7()
+
+
+async def fired(pool: asyncpg.Pool, store_id: UUID, kind: str, *, at: datetime = NOW) -> UUID:
+    """The id of the action."""
+    action_id = uuid7()
+    await Partitions("rule_engine.firings").cover(pool, [at])
+    await insert(
+        pool,
+        "rule_engine.firings",
+        recorded_at=at,
+        id=uuid7(),
+        event_id=uuid7(),
+        rule_id=RULE,
+        rule_version=1,
+        store_id=store_id,
+        email_hash="a" * 64,
+        trigger="segment_changed",
+        reason="no conditions",
+        values="{}",
+        actions=json.dumps([{"type": kind, "id": str(action_id)}]),
+    )
+    return action_id
+
+
+async def missed(database_url: str, amqp_url: str, broker: Broker) -> dict[str, int]:
+    found = await books.check(database_url, amqp_url, broker.prefix)
+    return {line.name: line.count for line in found.lines if not line.balanced}
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("tag_customer", "fired actions that the scorer has not answered"),
+        ("hold_order", "fired actions without their delivery"),
+        ("send_webhook", "fired actions without their delivery"),
+    ],
+)
+async def test_an_action_of_which_nothing_came_is_missed(
+    database_url: str, amqp_url: str, broker: Broker, pool: asyncpg.Pool, api_store: CreatedStore, kind: str, line: str
+) -> None:
+    action_id = await fired(pool, api_store.id, kind)
+    await fired(pool, api_store.id, kind, at=NOW - timedelta(days=8))
+    assert await missed(database_url, amqp_url, broker) == {line: 1}
+    if kind == "tag_customer":
+        seen = {"type": "customer.tag", "actor": f"rule:{RULE}", "seen_at": NOW, "refusal": "{}"}
+        await insert(pool, "scorer.commands_seen", id=action_id, **seen)
+    else:
+        await insert_delivery(pool, api_store.id, recorded_at=NOW, rule_id=RULE, source_id=action_id, attempts=0)
+    assert await missed(database_url, amqp_url, broker) == {}
+
+
+async def test_a_subscriber_of_automations_misses_every_action_it_was_not_told_of(
+    database_url: str, amqp_url: str, broker: Broker, pool: asyncpg.Pool, api_store: CreatedStore, vault: Vault
+) -> None:
+    await insert_endpoint(pool, vault, api_store.id, events=["automation_triggered"])
+    action_id = await fired(pool, api_store.id, "tag_customer")
+    seen = {"type": "customer.tag", "actor": f"rule:{RULE}", "seen_at": NOW, "answer": "{}"}
+    await insert(pool, "scorer.commands_seen", id=action_id, **seen)
+    assert await missed(database_url, amqp_url, broker) == {"fired actions that a subscriber was not told of": 1}
