@@ -147,6 +147,14 @@ async def test_on_a_terminal_every_step_is_asked_for_and_the_secret_is_not_shown
     assert accepts(await receiver.next(), SECRET)
 
 
+async def test_on_a_terminal_a_url_that_cannot_be_called_is_asked_for_again_at_once(
+    road: Mapping[str, str], receiver: Receiver
+) -> None:
+    code, seen = await asyncio.to_thread(typed, road, "nonsense", receiver.url + "/typed", SECRET, "")
+    assert code == 0, seen
+    assert seen.index("the URL must begin with https://") < seen.index("Signing secret")
+
+
 async def test_on_a_terminal_a_generated_secret_is_handed_over_before_the_test(
     road: Mapping[str, str], receiver: Receiver
 ) -> None:
@@ -163,9 +171,12 @@ async def test_a_test_that_is_not_taken_says_what_to_do(road: Mapping[str, str],
     endpoint = id_in(printed)
     assert f"trustlens webhooks test {endpoint}" in printed
     receiver.statuses["/off"] = 200
-    assert "HTTP 200" in await trustlens(road, "webhooks", "test", endpoint)
+    await trustlens(road, "webhooks", "edit", endpoint, "--disable", "--reason", "moving house")
+    told = await trustlens(road, "webhooks", "test", endpoint[:18])
+    assert "HTTP 200" in told
+    assert "The endpoint is off: moving house" in told
 
-    refused = await trustlens(road, "webhooks", "add", "--url", "ftp://x", "--secret", "", "--events", "", code=1)
+    refused = await trustlens(road, "webhooks", "add", "--url", "ftp://x", code=1)
     assert refused == "The API refused it: url must begin with https://.\n"
 
 
@@ -184,6 +195,8 @@ async def test_an_endpoint_is_changed_and_its_secret_rotated(road: Mapping[str, 
     await trustlens(road, "webhooks", "rotate", endpoint, "--end")
     await trustlens(road, "webhooks", "test", endpoint)
     assert accepts(await receiver.next(), shown.group(1))
+    told = await trustlens(road, "webhooks", "rotate", endpoint, "--end", code=1)
+    assert told == "No rotation is under way: one secret alone signs already.\n"
 
     await trustlens(road, "webhooks", "delete", endpoint, "--yes")
     assert "There is no such webhook" in await trustlens(road, "webhooks", "rotate", endpoint, "--secret", "", code=1)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aiohttp import web
@@ -11,7 +12,9 @@ from aiohttp.test_utils import TestServer
 from cli.api import Api, ApiError, connected
 from cli.dead import send_all_back
 from cli.deliveries import filters, follow
-from cli.webhooks import change
+from cli.ids import whole
+from cli.webhooks import change, try_out
+from cli.webhooks import refusal as refusal_of
 from shared.ids import uuid7
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -134,3 +137,84 @@ async def test_one_header_is_changed_without_knowing_the_others():
 
     await asyncio.wait_for(asked(answer, work), 20)
     assert patches == [{"timeout": 5, "headers": {"X-A": "***", "x-b": "new"}}]
+
+
+NAMED = [f"1f2e3d4c-{n}000-5000-8000-000000000000" for n in range(9)]
+
+
+async def found(given: str, *answers: str) -> UUID:
+    """What is meant, where the API's list answers so."""
+
+    async def answer(request: web.Request) -> web.Response:
+        assert (request.path, request.query["id"]) == ("/v1/deliveries", given)
+        return web.json_response([{"id": one} for one in answers[: int(request.query["per_page"])]])
+
+    id_: UUID = await asked(answer, lambda api: whole(api, "/deliveries", given))
+    return id_
+
+
+async def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so():
+    assert await found("1f2e3d4c", NAMED[0]) == UUID(NAMED[0])
+    assert await found("1F2E3D4C-0", NAMED[0]) == UUID(NAMED[0])
+
+
+async def test_of_a_whole_id_nothing_is_asked():
+    async def answer(_: web.Request) -> web.Response:
+        raise AssertionError
+
+    assert await asked(answer, lambda api: whole(api, "/deliveries", NAMED[0])) == UUID(NAMED[0])
+
+
+async def test_where_several_ids_begin_so_they_are_named_and_nothing_is_done():
+    with pytest.raises(ApiError) as refused:
+        await found("1f2e3d4c", *NAMED[:2])
+    assert str(refused.value).endswith(f"give more of one: {NAMED[0]}, {NAMED[1]}")
+    with pytest.raises(ApiError, match=f"{NAMED[4]}, …$"):
+        await found("1f2e3d4c", *NAMED)
+
+
+async def test_an_api_that_answers_with_whatever_it_has_is_not_believed():
+    with pytest.raises(ApiError, match="trustlens deliveries list"):
+        await found("abcdefab", *NAMED)
+
+
+async def test_a_url_is_refused_by_the_api_before_there_is_an_endpoint():
+    async def answer(request: web.Request) -> web.Response:
+        assert (request.path, await request.json()) == ("/v1/webhooks/validate", {"url": "ftp://x"})
+        data = {"status": 400, "params": {"url": "must begin with https://"}}
+        return web.json_response({"code": "rest_invalid_param", "message": "", "data": data}, status=400)
+
+    error = await asked(answer, lambda api: refusal_of(api, "ftp://x"))
+    assert str(error) == "The API refused it: url must begin with https://."
+
+
+@pytest.mark.parametrize("status", [200, 400, 404])
+async def test_what_is_not_about_the_url_is_left_to_the_creation(status):
+    async def answer(_: web.Request) -> web.Response:
+        data = {"status": status, "params": {"format": "must be slack"}}
+        return web.json_response({"code": "rest_invalid_param", "message": "", "data": data}, status=status)
+
+    assert await asked(answer, lambda api: refusal_of(api, "https://hooks.slack.com/x")) is None
+
+
+async def test_an_endpoint_that_is_off_is_tested_with_a_word_about_it(capsys):
+    shown = {"id": str(uuid7()), "url": "https://crm.example", "events": [], "enabled": False, "disabled_reason": "410"}
+    trial = {"delivery_id": str(uuid7()), "ok": True, "status_code": 200, "duration_ms": 3, "body": "", "error": None}
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(trial if request.path.endswith("/test") else shown)
+
+    result = await asked(answer, lambda api: try_out(api, UUID(str(shown["id"]))))
+    told = capsys.readouterr().out.splitlines()
+    assert result.ok
+    assert told[0].startswith("The endpoint is off: 410.")
+    assert told[1] == f"trustlens webhooks edit {shown['id']} --enable"
+    assert told[2] == "The receiver answered HTTP 200 in 3 ms."
+
+
+async def test_what_things_as_they_stand_do_not_allow_is_said_in_the_api_s_words():
+    async def answer(_: web.Request) -> web.Response:
+        return refusal(409, "trustlens_webhook_off")
+
+    with pytest.raises(ApiError, match=r"^Not now\.$"):
+        await asked(answer, lambda api: api.post("/deliveries/x/retry"))

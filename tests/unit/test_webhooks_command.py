@@ -1,3 +1,4 @@
+import io
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,12 +8,16 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from typer.testing import CliRunner
 
-from cli.answers import DeadLetter, Delivery, Endpoint, FollowedAttempt, Replayed, Trial
+from cli.answers import DeadLetter, Delivery, DeliveryShown, Endpoint, FollowedAttempt, Replayed, Trial
+from cli.api import ApiError
 from cli.dead import described as dead_message
-from cli.deliveries import Tail, attempt_line, counted, line, moment
+from cli.deliveries import Tail, attempt_line, counted, facts, line, moment
 from cli.webhooks import (
     DEFAULT_EVENTS,
+    app,
     codes,
     condition,
     created,
@@ -81,6 +86,42 @@ def test_headers_are_assignments_whose_values_may_hold_an_equals_sign():
 def test_one_header_is_changed_and_the_others_stay_as_they_are_masked():
     there = {"Authorization": "***", "X-Old": "***", "X-Kept": "***"}
     assert merged(there, {"authorization": "new"}, ["x-old"]) == {"X-Kept": "***", "authorization": "new"}
+
+
+@pytest.mark.parametrize(
+    ("there", "those"),
+    [({"Authorization": "***", "X-Old": "***"}, "there are Authorization, X-Old"), ({}, "there are none")],
+)
+def test_a_header_that_is_not_there_is_not_dropped(there, those):
+    with pytest.raises(ApiError, match=f"There is no header nothere to drop: {those}"):
+        merged(there, {}, ["x-old", "nothere"] if there else ["nothere"])
+
+
+def test_an_endpoint_is_not_switched_on_with_a_reason_to_be_off():
+    told = CliRunner().invoke(app, ["edit", str(ID), "--enable", "--reason", "moved"])
+    in_a_line = " ".join(told.output.replace("│", "").split())
+    assert (told.exit_code, "says why an endpoint is off" in in_a_line) == (2, True)
+
+
+def test_an_outage_is_shown_with_its_beginning_and_the_next_probe():
+    told = described(endpoint(outage_since="2026-06-05 14:23:00", next_probe_at="2026-06-05 14:24:00"))
+    assert told[1] == "  down since 2026-06-05 14:23:00, next probe due at 2026-06-05 14:24:00"
+
+
+def test_a_parked_delivery_says_when_its_endpoint_is_probed():
+    shown = DeliveryShown(
+        id=DELIVERY,
+        event="score_updated",
+        customer="a3f2" + "0" * 60,
+        status="parked",
+        max_attempts=4,
+        created_at="2026-06-05 14:23:00",
+        next_probe_at="2026-06-05 14:24:00",
+        attempts=(),
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(facts(shown))
+    assert "next probe  2026-06-05 14:24:00" in console.export_text()
 
 
 def test_a_filter_is_json_and_the_message_shows_one_that_is():

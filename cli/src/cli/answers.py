@@ -90,6 +90,9 @@ class Endpoint(_Answer):
     standard_webhooks: bool = False
     overlap_until: str | None = None
     """While a secret is rotated."""
+    outage_since: str | None = None
+    """While it is down."""
+    next_probe_at: str | None = None
     secret: str | None = None
     """A generated one, in the answer that made it."""
     warnings: tuple[str, ...] = ()
@@ -138,6 +141,8 @@ class Attempt(_Answer):
 
 
 class DeliveryShown(Delivery):
+    next_probe_at: str | None = None
+    """Of a parked one."""
     body: str | None = None
     attempts: tuple[Attempt, ...]
 

@@ -25,11 +25,15 @@ TIMEOUT_SECONDS = 30.0
 
 
 class ApiError(StackError):
-    """The API did not do what was asked; the message says why and what helps. `status` 0: it did not answer."""
+    """The API did not do what was asked; the message says why and what helps. `status` 0: it did not answer.
 
-    def __init__(self, message: str, *, status: int = 0) -> None:
+    `params`: what is wrong with each field that was refused.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, params: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.params = params or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Api:
             raise ApiError(unreachable(self.url, error)) from error
         answer = _parsed(text)
         if not 200 <= status < 300:
-            raise ApiError(refusal(status, answer), status=status)
+            raise ApiError(refusal(status, answer), status=status, params=_told(answer)[2])
         if answer is None and status != NO_CONTENT:
             raise ApiError(f"What answers at {self.url} is not TrustLens: check TRUSTLENS_API_URL.", status=status)
         return answer
@@ -108,6 +112,8 @@ def refusal(status: int, answer: object) -> str:
             told = "The API does not know this request: it is older than this command."
         case 404:
             told = message or "There is no such thing."
+        case 409 if message:
+            told = message
         case 503:
             told = f"TrustLens cannot do this just now. {message}"
         case _:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -16,6 +15,7 @@ from cli import api
 from cli.answers import Delivery, DeliveryShown, FollowedAttempt, Replayed
 from cli.api import Api, ApiError
 from cli.explanation import plain
+from cli.ids import run_on, whole
 from cli.jobs import left_out, watched
 from shared.jsontext import dumps
 
@@ -34,8 +34,13 @@ _AWAY = (0, 503)
 
 app = typer.Typer(help="What was sent, and what came of it.", no_args_is_help=True)
 
-DeliveryId = Annotated[UUID, typer.Argument(metavar="ID", help="X-TrustLens-Delivery.")]
-WebhookId = Annotated[UUID | None, typer.Option("--webhook", metavar="ID", help="Of this endpoint only.")]
+DeliveryId = Annotated[
+    str, typer.Argument(metavar="ID", help="X-TrustLens-Delivery, or its first 8 characters or more.")
+]
+WebhookId = Annotated[
+    str | None,
+    typer.Option("--webhook", metavar="ID", help="Of this endpoint only: its id, or 8 characters of it or more."),
+]
 EventName = Annotated[str | None, typer.Option(help="Of this event only.")]
 Status = Annotated[
     str | None,
@@ -60,12 +65,13 @@ def moment(text: str) -> str:
 
 
 async def filters(
-    api: Api, *, webhook: UUID | None, event: str | None, status: str | None, customer: str | None, **times: str | None
+    api: Api, *, webhook: str | None, event: str | None, status: str | None, customer: str | None, **times: str | None
 ) -> dict[str, str]:
-    """The query for what was given; an address becomes its hash."""
+    """The query for what was given; an address becomes its hash, the beginning of an id the id."""
+    webhook_id = await whole(api, "/webhooks", webhook) if webhook else None
     if customer and "@" in customer:
         customer = (await api.get("/customers/lookup", email=customer))["email_hash"]
-    asked = {"webhook_id": webhook, "event": event, "status": status, "customer": customer, **times}
+    asked = {"webhook_id": webhook_id, "event": event, "status": status, "customer": customer, **times}
     return {name: str(value) for name, value in asked.items() if value is not None}
 
 
@@ -113,7 +119,7 @@ def line(delivery: Delivery) -> str:
 @app.command()
 def show(delivery_id: DeliveryId, *, json: AsJson = False) -> None:
     """Print a delivery with every attempt, and the body where the key may see it."""
-    answer = api.run(lambda api: api.get(f"/deliveries/{delivery_id}"))
+    answer = run_on("/deliveries", delivery_id, lambda api, found: api.get(f"/deliveries/{found}"))
     if json:
         typer.echo(dumps(answer))
         return
@@ -141,6 +147,7 @@ def facts(delivery: DeliveryShown) -> Table:
         "recorded": delivery.created_at,
         "finished": delivery.finished_at,
         "next attempt": delivery.next_attempt_at,
+        "next probe": delivery.next_probe_at,
     }
     grid = Table.grid(padding=(0, 2))
     for name, value in rows.items():
@@ -275,8 +282,8 @@ def consequence(attempt: FollowedAttempt) -> str:
 @app.command()
 def retry(delivery_id: DeliveryId) -> None:
     """Make a delivery once more, now, under its own id."""
-    api.run(lambda api: api.post(f"/deliveries/{delivery_id}/retry"))
-    typer.echo(f"It is due again; what comes of it: trustlens deliveries show {delivery_id}")
+    due = run_on("/deliveries", delivery_id, lambda api, found: api.post(f"/deliveries/{found}/retry"))
+    typer.echo(f"It is due again; what comes of it: trustlens deliveries show {due['id']}")
 
 
 def replay(

@@ -10,8 +10,9 @@ import typer
 
 from cli import api, deliveries
 from cli.answers import Endpoint, Trial
-from cli.api import Api
+from cli.api import Api, ApiError
 from cli.explanation import plain
+from cli.ids import run_on, whole
 from shared.jsontext import dumps
 
 DEFAULT_EVENTS = ("score_updated", "customer_blocked", "checkout_blocked", "high_risk_order")
@@ -26,7 +27,9 @@ _REACHED = {"first_byte", "body"}
 
 app = typer.Typer(help="Endpoints: where this store's events are sent.", no_args_is_help=True)
 
-EndpointId = Annotated[UUID, typer.Argument(metavar="ID", help="As `trustlens webhooks list` shows it.")]
+EndpointId = Annotated[
+    str, typer.Argument(metavar="ID", help="As `trustlens webhooks list` shows it, or its first 8 characters or more.")
+]
 EventNames = Annotated[str | None, typer.Option(help="Comma-separated; empty for the four defaults.")]
 Description = Annotated[str | None, typer.Option(help="What it is for, for people.")]
 DeliveryMode = Annotated[
@@ -89,10 +92,40 @@ def condition(text: str | None) -> Any:
 # Setting up -----------------------------------------------------------------------------------------------------------
 
 
+def takeable(context: typer.Context, url: str) -> str:
+    """Refuse a URL that the API would refuse, before anything else is asked for. One that is typed is asked for again.
+
+    Raises:
+        ApiError: it was given as an option.
+        BadParameter: it was typed.
+    """
+    source = context.get_parameter_source("url")  # none yet while it is being typed
+    if source and source.name == "PROMPT":  # it was judged then
+        return url
+    refused = api.run(lambda api: refusal(api, url))
+    if refused is None:
+        return url
+    if source:
+        raise refused
+    raise typer.BadParameter(f"the URL {refused.params['url']}")
+
+
+async def refusal(api: Api, url: str) -> ApiError | None:
+    """What the API says of a URL that it does not take."""
+    try:
+        await api.post("/webhooks/validate", {"url": url})
+    except ApiError as error:
+        if "url" in error.params:
+            return error
+        if error.status not in {400, 404}:  # about another field, or an API that is older: it says so in the end
+            raise
+    return None
+
+
 @app.command()
 def add(
     *,
-    url: Annotated[str, typer.Option(prompt="Destination URL", help="Where events are POSTed.")],
+    url: Annotated[str, typer.Option(prompt="Destination URL", callback=takeable, help="Where events are POSTed.")],
     secret: Annotated[
         str,
         typer.Option(
@@ -197,8 +230,23 @@ def advice(tested: Trial) -> str:
 @app.command()
 def test(endpoint_id: EndpointId) -> None:
     """Send a sample now and print what the receiver said. Exit code 1: it did not take it."""
-    if not api.run(lambda api: send_test(api, endpoint_id)).ok:
+    if not run_on("/webhooks", endpoint_id, try_out).ok:
         raise typer.Exit(1)
+
+
+async def try_out(api: Api, endpoint_id: UUID) -> Trial:
+    """An endpoint that is off gets a test all the same; that it gets nothing else is said."""
+    endpoint = Endpoint.model_validate(await api.get(f"/webhooks/{endpoint_id}"))
+    if not endpoint.enabled:
+        typer.echo("\n".join(warned(endpoint)))
+    return await send_test(api, endpoint_id)
+
+
+def warned(endpoint: Endpoint) -> list[str]:
+    return [
+        f"The endpoint is {state(endpoint)}. It gets this test, and nothing else until:",
+        f"trustlens webhooks edit {endpoint.id} --enable",
+    ]
 
 
 # Looking and changing -------------------------------------------------------------------------------------------------
@@ -218,15 +266,26 @@ def list_all(*, json: AsJson = False) -> None:
 
 
 def described(endpoint: Endpoint) -> list[str]:
-    state = "on" if endpoint.enabled else f"off: {plain(endpoint.disabled_reason or 'by hand')}"
     about = [plain(endpoint.description)] if endpoint.description else []
     return [
-        f"{endpoint.id}  {state}",
+        f"{endpoint.id}  {state(endpoint)}",
+        *(f"  {line}" for line in outage(endpoint)),
         f"  {plain(endpoint.url)}",
         *(f"  {line}" for line in about),
         f"  {', '.join(map(plain, endpoint.events))}",
         *(f"  {line}" for line in settings(endpoint)),
     ]
+
+
+def state(endpoint: Endpoint) -> str:
+    return "on" if endpoint.enabled else f"off: {plain(endpoint.disabled_reason or 'by hand')}"
+
+
+def outage(endpoint: Endpoint) -> list[str]:
+    """While it is down: since when, and when one of the deliveries that wait for its end is tried."""
+    if endpoint.outage_since is None:
+        return []
+    return [f"down since {plain(endpoint.outage_since)}, next probe due at {plain(endpoint.next_probe_at or 'once')}"]
 
 
 def settings(endpoint: Endpoint) -> list[str]:
@@ -267,6 +326,8 @@ def edit(
     standard_webhooks: StandardWebhooks = None,
 ) -> None:
     """Change an endpoint; what is not named stays. Its secret is changed by `rotate`."""
+    if enabled and reason is not None:
+        raise typer.BadParameter("--reason says why an endpoint is off: it does not go with --enable")
     fields = given(
         url=url,
         events=names(events),
@@ -285,7 +346,7 @@ def edit(
     new_headers, dropped = header_fields(header) or {}, drop_header or []
     if not fields and not new_headers and not dropped:
         raise typer.BadParameter("nothing to change: name a field, as in --disable or --url URL")
-    changed = api.run(lambda api: change(api, endpoint_id, fields, new_headers, dropped))
+    changed = run_on("/webhooks", endpoint_id, lambda api, found: change(api, found, fields, new_headers, dropped))
     typer.echo("\n".join(described(changed)))
 
 
@@ -300,7 +361,15 @@ async def change(
 
 
 def merged(there: Mapping[str, str], new: Mapping[str, str], dropped: Sequence[str]) -> dict[str, str]:
-    """Names are the same in all capitals."""
+    """Names are the same in all capitals.
+
+    Raises:
+        ApiError: one that is dropped is not there.
+    """
+    known = {name.lower() for name in there}
+    if missing := [name for name in dropped if name.lower() not in known]:
+        those = f"there are {', '.join(there)}" if there else "there are none"
+        raise ApiError(plain(f"There is no header {', '.join(missing)} to drop: {those}."))
     replaced = {name.lower() for name in (*new, *dropped)}
     return {name: value for name, value in there.items() if name.lower() not in replaced} | dict(new)
 
@@ -308,10 +377,11 @@ def merged(there: Mapping[str, str], new: Mapping[str, str], dropped: Sequence[s
 @app.command()
 def delete(endpoint_id: EndpointId, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Remove an endpoint; what waits for it is cancelled, its log stays."""
+    found = api.run(lambda api: whole(api, "/webhooks", endpoint_id))
     if not yes:
-        typer.confirm(f"Delete {endpoint_id}? `trustlens webhooks edit --disable` would keep it.", abort=True)
-    api.run(lambda api: api.delete(f"/webhooks/{endpoint_id}"))
-    typer.echo(f"{endpoint_id} is deleted.")
+        typer.confirm(f"Delete {found}? `trustlens webhooks edit --disable` would keep it.", abort=True)
+    api.run(lambda api: api.delete(f"/webhooks/{found}"))
+    typer.echo(f"{found} is deleted.")
 
 
 @app.command()
@@ -325,8 +395,11 @@ def log(
 ) -> None:
     """The deliveries of an endpoint, the newest first."""
     query = given(status=status, event=event)
-    path = f"/webhooks/{endpoint_id}/deliveries"
-    found = api.run(lambda api: api.collect(path, limit=limit, **query))
+    found = run_on(
+        "/webhooks",
+        endpoint_id,
+        lambda api, found: api.collect(f"/webhooks/{found}/deliveries", limit=limit, **query),
+    )
     deliveries.print_list(found, json=json)
     if not json and not found:
         typer.echo("Nothing was sent to it yet.")
@@ -344,7 +417,7 @@ def rotate(
 ) -> None:
     """Change an endpoint's secret without losing a delivery: for a while both sign."""
     if end:
-        api.run(lambda api: api.post(f"/webhooks/{endpoint_id}/end-overlap"))
+        run_on("/webhooks", endpoint_id, lambda api, found: api.post(f"/webhooks/{found}/end-overlap"))
         typer.echo("The new secret alone signs from now on.")
         return
     if secret is None:
@@ -352,7 +425,7 @@ def rotate(
             "New signing secret (blank: one is generated)", default="", hide_input=True, show_default=False
         )
     body = given(secret=secret or None, overlap=overlap)
-    answer = api.run(lambda api: api.post(f"/webhooks/{endpoint_id}/rotate-secret", body))
+    answer = run_on("/webhooks", endpoint_id, lambda api, found: api.post(f"/webhooks/{found}/rotate-secret", body))
     typer.echo("\n".join(rotated(Endpoint.model_validate(answer), overlap)))
 
 
