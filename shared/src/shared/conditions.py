@@ -32,7 +32,7 @@ MAX_NUMBER = 10**15
 SHOWN_ITEMS = 5
 SHOWN_TEXT = 100
 MAX_REASON = 300
-"""Characters: a store may have a thousand rules, and each says why with every event."""
+"""Characters."""
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not_in", "contains"]
 
@@ -152,31 +152,22 @@ class Verdict:
 
 
 HOLDS = Verdict(holds=True)
-Check = Callable[[Fields], Verdict]
 
 
 def check(condition: Condition | None, fields: Fields) -> Verdict:
-    """Decide a condition once; None always holds. A field without a value is not met, never an error."""
-    return compiled(condition)(fields)
+    """Decide a condition; None always holds. A field without a value is not met, never an error."""
+    against = compiled(condition)(fields)
+    return HOLDS if against is None else Verdict(holds=False, reason=in_words(against, fields))
 
 
-def compiled(condition: Condition | None) -> Check:
-    """What decides a condition again and again: it finds the part that does not hold, and words only that."""
-    decide = _compiled(condition)
-
-    def check_compiled(fields: Fields) -> Verdict:
-        against = decide(fields)
-        return HOLDS if against is None else Verdict(holds=False, reason=_shortened(_said(against, fields)))
-
-    return check_compiled
+Against = Leaf | Not | tuple["Against", ...]
+"""What decided that a condition does not hold: a leaf, an exclusion, or what decided it of every part of an `any`."""
+Decide = Callable[[Fields], Against | None]
+"""What is against a condition with these values; None: it holds."""
 
 
-_Against = Leaf | Not | tuple["_Against", ...]
-"""What decided that a condition does not hold: a leaf, an exclusion, or every part of an `any`."""
-_Decide = Callable[[Fields], _Against | None]
-
-
-def _compiled(condition: Condition | None) -> _Decide:
+def compiled(condition: Condition | None) -> Decide:
+    """For a condition that is decided again and again. Words are made only for what is shown: see in_words."""
     match condition:
         case None:
             return _of_leaves(())
@@ -185,18 +176,18 @@ def _compiled(condition: Condition | None) -> _Decide:
         case All() if all(isinstance(part, Leaf) for part in condition.all):
             return _of_leaves([part for part in condition.all if isinstance(part, Leaf)])
         case All():
-            return _of_all([_compiled(part) for part in condition.all])
+            return _of_all([compiled(part) for part in condition.all])
         case AnyOf():
-            return _of_any([_compiled(part) for part in condition.any])
+            return _of_any([compiled(part) for part in condition.any])
         case Not():
-            return _of_not(condition, _compiled(condition.not_))
+            return _of_not(condition, compiled(condition.not_))
         case _:
             assert_never(condition)
 
 
-def _of_leaves(leaves: Sequence[Leaf]) -> _Decide:
+def _of_leaves(leaves: Sequence[Leaf]) -> Decide:
     """All of them, in one loop: nearly all conditions are such a list, and a call for each would cost as much again."""
-    tests = tuple((leaf.field, _TESTS[leaf.operator](leaf.value), leaf) for leaf in leaves)
+    tests = tuple((leaf.field, _TESTS[leaf.operator](_exact(leaf)), leaf) for leaf in leaves)
 
     def decide(fields: Fields) -> Leaf | None:
         for field, holds, leaf in tests:
@@ -211,16 +202,16 @@ def _of_leaves(leaves: Sequence[Leaf]) -> _Decide:
     return decide
 
 
-def _of_all(parts: Sequence[_Decide]) -> _Decide:
-    def decide(fields: Fields) -> _Against | None:
+def _of_all(parts: Sequence[Decide]) -> Decide:
+    def decide(fields: Fields) -> Against | None:
         return next((against for part in parts if (against := part(fields)) is not None), None)
 
     return decide
 
 
-def _of_any(parts: Sequence[_Decide]) -> _Decide:
-    def decide(fields: Fields) -> _Against | None:
-        found: list[_Against] = []
+def _of_any(parts: Sequence[Decide]) -> Decide:
+    def decide(fields: Fields) -> Against | None:
+        found: list[Against] = []
         for part in parts:
             against = part(fields)
             if against is None:
@@ -231,7 +222,7 @@ def _of_any(parts: Sequence[_Decide]) -> _Decide:
     return decide
 
 
-def _of_not(condition: Not, part: _Decide) -> _Decide:
+def _of_not(condition: Not, part: Decide) -> Decide:
     def decide(fields: Fields) -> Not | None:
         return condition if part(fields) is None else None
 
@@ -240,6 +231,15 @@ def _of_not(condition: Not, part: _Decide) -> _Decide:
 
 _Value = Scalar | tuple[Scalar, ...]
 _Test = Callable[[object], bool]
+
+
+def _exact(leaf: Leaf) -> _Value:
+    """An amount as a Decimal, since amounts are: comparing one with an int takes twice as long."""
+    match leaf.value:
+        case int() as value if not isinstance(value, bool) and SPECS[leaf.field].type == "number":
+            return Decimal(value)
+        case value:
+            return value
 
 
 def _among(value: _Value) -> _Test:
@@ -268,7 +268,13 @@ _TESTS: Mapping[str, Callable[[_Value], _Test]] = {
 }
 
 
-def _said(against: _Against, fields: Fields) -> str:
+def in_words(against: Against, fields: Fields) -> str:
+    """In short: a store may have a thousand rules, and each says why with every event."""
+    said = _said(against, fields)
+    return said if len(said) <= MAX_REASON else said[: MAX_REASON - 1] + "…"
+
+
+def _said(against: Against, fields: Fields) -> str:
     match against:
         case Leaf():
             return _leaf_said(against, fields)
@@ -319,10 +325,6 @@ def _show(value: Value | tuple[Scalar, ...]) -> str:
         return str(value).lower() if isinstance(value, bool) else str(value)[:SHOWN_TEXT] or '""'
     shown = ", ".join(_show(item) for item in value[:SHOWN_ITEMS]) or "none"
     return f"{shown} and {len(value) - SHOWN_ITEMS} more" if len(value) > SHOWN_ITEMS else shown
-
-
-def _shortened(reason: str) -> str:
-    return reason if len(reason) <= MAX_REASON else reason[: MAX_REASON - 1] + "…"
 
 
 def too_large(condition: Condition | None) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from rule_engine.rules import Rule
+from shared.conditions import in_words
 from shared.events import Event
 from shared.fields import Fields, Value
 
@@ -65,9 +66,8 @@ def evaluate(rule: Rule, event: Event, fields: Fields) -> Judged:
     """`fields` are the event's."""
     if rule.fault:
         return Skipped(rule, event, f"the rule is no longer valid: {rule.fault[:MAX_FAULT]}", fields, "fault")
-    verdict = rule.check(fields)
-    if not verdict.holds:
-        return Skipped(rule, event, verdict.reason, fields, "conditions")
+    if (against := rule.decide(fields)) is not None:
+        return Skipped(rule, event, in_words(against, fields), fields, "conditions")
     if event.cause.depth >= MAX_DEPTH:
         return Skipped(rule, event, f"depth {event.cause.depth}: {_CHAINED}", fields, "depth")
     return Candidate(rule, event, "the conditions hold" if rule.conditions else "no conditions", fields)

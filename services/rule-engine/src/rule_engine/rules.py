@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from rule_engine.actions import LABELS, PARAMS, Body, NewAction, SendToEndpoint, Text, action_json
 from rule_engine.targets import Target
-from shared.conditions import Check, Condition, compiled, fields_named, too_large
+from shared.conditions import Condition, Decide, compiled, fields_named, too_large
 from shared.jsontext import api_time
 from shared.mistakes import mistakes
 
@@ -101,12 +101,12 @@ class Rule:
     """Why it can't be evaluated: it was saved by a version of ours that allowed more."""
     fields: tuple[str, ...] = field(init=False)
     """What its conditions ask for, sorted."""
-    check: Check = field(init=False, repr=False, compare=False)
+    decide: Decide = field(init=False, repr=False, compare=False)
     """Its conditions, compiled."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", tuple(sorted(fields_named(self.conditions))))
-        object.__setattr__(self, "check", compiled(self.conditions))
+        object.__setattr__(self, "decide", compiled(self.conditions))
 
 
 def stored_rule(
