@@ -1,5 +1,6 @@
 """Logs: for people on a terminal, JSON otherwise. Event names are dotted, everything else is a key."""
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ def configure(service: str, *, level: str = "info", form: str = "auto", lines: L
     """Set up structlog once per process. `form`: auto, console or json; auto asks whether stdout is a terminal."""
     console = form == "console" or (form == "auto" and sys.stdout.isatty())
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _Named(service),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
         structlog.processors.StackInfoRenderer(),
@@ -29,10 +30,9 @@ def configure(service: str, *, level: str = "info", form: str = "auto", lines: L
     structlog.configure(
         processors=[*shared, *_rendering(console=console, lines=lines)],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
-        cache_logger_on_first_use=False,
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     _configure_libraries(shared, console=console)
 
 
@@ -63,7 +63,26 @@ def _without_traceback(_: object, __: str, event: structlog.typing.EventDict) ->
 def _rendering(*, console: bool, lines: Lines = NO_LINES) -> list[structlog.typing.Processor]:
     if console:
         return [Terminal(lines)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [structlog.processors.format_exc_info, _as_json]
+
+
+class _Named:
+    """Says whose line it is."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __call__(self, _: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event["service"] = self._service
+        return event
+
+
+_encoded = json.JSONEncoder(default=repr).encode
+
+
+def _as_json(_: object, __: str, event: structlog.typing.EventDict) -> str:
+    """As structlog's own renderer, which makes an encoder for each line."""
+    return _encoded(event)
 
 
 class Terminal:
