@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ import structlog
 from aiormq.exceptions import ChannelNotFoundEntity
 from pydantic import ValidationError
 
-from shared.broker import BROKER_ERRORS, Broker, Outgoing
+from shared.broker import BROKER_ERRORS, Broker, Outgoing, consume
 from shared.db import Pool, is_transient
 from shared.ids import derived
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, MESSAGES, PARSE_SECONDS, RETRIES
@@ -126,7 +126,7 @@ class Consumer(Generic[T]):
         waiting: deque[Message] = deque()
         cancelled = asyncio.Event()
 
-        async def take(delivered: aiormq.abc.DeliveredMessage) -> None:
+        def take(delivered: aiormq.abc.DeliveredMessage) -> None:
             waiting.append(_message(delivered))
             arrived.set()
 
@@ -136,7 +136,7 @@ class Consumer(Generic[T]):
 
         channel.closing.add_done_callback(lambda _: arrived.set())
         channel.on_consumer_cancel_callbacks.add(on_cancel)
-        await channel.basic_consume(self._broker.prefix + self._queue, take)
+        await consume(channel, self._broker.prefix + self._queue, take)
         while not stop.is_set():
             await arrived.wait()
             if channel.is_closed:
@@ -158,8 +158,8 @@ class Consumer(Generic[T]):
         await channel.basic_ack(batch[-1].tag, multiple=True)
         BATCH_SIZE.labels(self._queue).observe(len(batch))
         BATCH_SECONDS.labels(self._queue).observe(time.perf_counter() - started)
-        for outcome in outcomes:
-            MESSAGES.labels(self._queue, "done" if isinstance(outcome, Done) else outcome.reason).inc()
+        for what, count in Counter("done" if isinstance(o, Done) else o.reason for o in outcomes).items():
+            MESSAGES.labels(self._queue, what).inc(count)
 
     async def _outcomes(self, batch: list[Message], stop: asyncio.Event) -> list[Outcome]:
         suspect = batch[0] if batch[0].deliveries >= SUSPICIOUS else None
