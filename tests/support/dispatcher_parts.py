@@ -90,6 +90,7 @@ class Dispatcher:
     async def idle(self) -> None:
         while self.traffic._tasks:
             await asyncio.wait(self.traffic._tasks)
+        await self.recorder.drained()
 
 
 @asynccontextmanager

@@ -2,9 +2,10 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -102,15 +103,27 @@ class Attempts:
             timeout=target.timeout,
         )
 
-    async def record(self, record: Record) -> Step | None:
-        """Once it is stored: the delivery's next state; None: its lease was lost, so that another's result counts."""
-        step = await self._recorder.record(record)
-        _tell(record, step)
-        return step
+    async def record(self, record: Record) -> None:
+        """Until it is stored."""
+        _tell(record, await self._recorder.record(record))
+
+    def take_down(self, record: Record, stored: Callable[[], None]) -> None:
+        """Have it stored, and `stored` called then. No task waits for it: there may be thousands."""
+
+        def told(step: Step | None) -> None:
+            try:
+                _tell(record, step)
+            finally:
+                stored()
+
+        self._recorder.take(record, told)
 
     def unsent(self, job: Job, step: Step) -> Record:
         """The record of a delivery that is not sent."""
         return Record(job.delivery, job.lease, self._clock(), step=step)
+
+
+_ATTEMPTS = cache(ATTEMPTS.labels)
 
 
 def _tell(record: Record, step: Step | None) -> None:
@@ -128,7 +141,7 @@ def _tell(record: Record, step: Step | None) -> None:
             log.info("delivery.not_sent", **told, next=step.status, why=step.reason)
         return
     status = step.status if step else "lease_lost"
-    ATTEMPTS.labels(status).inc()
+    _ATTEMPTS(status).inc()
     ATTEMPT_SECONDS.observe(answer.duration_ms / 1000)
     if status == "delivered" and not delivery.asked:
         EVENT_SECONDS.observe((record.at - delivery.recorded_at).total_seconds() + answer.duration_ms / 1000)

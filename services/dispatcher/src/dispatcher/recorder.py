@@ -5,7 +5,7 @@ endpoint fail both know of each other's failures.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -44,7 +44,8 @@ class Record:
     probe: bool = False
 
 
-Waiting = tuple[Record, "asyncio.Future[Step | None]"]
+Stored = Callable[[Step | None], None]
+"""Called once a record is stored, with what it led to; None: its lease was lost, so that another's result counts."""
 
 
 class Recorder:
@@ -54,17 +55,21 @@ class Recorder:
         self._pool = pool
         self._clock = clock
         self._rules = rules
-        self._waiting: asyncio.Queue[Waiting] = asyncio.Queue()
+        self._waiting: asyncio.Queue[tuple[Record, Stored]] = asyncio.Queue()
         self.outages: dict[UUID, Breaker] = {}
 
-    async def record(self, record: Record) -> Step | None:
-        """Once it is stored: what it led to; None: its lease was lost, so that another's result counts."""
-        stored: asyncio.Future[Step | None] = asyncio.get_running_loop().create_future()
+    def take(self, record: Record, stored: Stored) -> None:
+        """Store it with what else waits."""
         self._waiting.put_nowait((record, stored))
+
+    async def record(self, record: Record) -> Step | None:
+        """The same, for who waits for what it led to."""
+        stored: asyncio.Future[Step | None] = asyncio.get_running_loop().create_future()
+        self.take(record, stored.set_result)
         return await asyncio.shield(stored)
 
     async def drained(self) -> None:
-        """Once nothing waits."""
+        """Once all that was taken is stored, and told."""
         await self._waiting.join()
 
     async def run(self) -> None:
@@ -78,7 +83,7 @@ class Recorder:
                 for _ in group:
                     self._waiting.task_done()
 
-    async def _settle(self, group: Sequence[Waiting]) -> None:
+    async def _settle(self, group: Sequence[tuple[Record, Stored]]) -> None:
         """Store a group; where the data is to blame, by halves, until the bad one is alone."""
         try:
             held = await self._patiently([record for record, _ in group])
@@ -89,8 +94,9 @@ class Recorder:
                 await self._settle(group[middle:])
                 return
             held = await self._bare(group[0][0], error)
+        loop = asyncio.get_running_loop()
         for record, stored in group:
-            stored.set_result(held.get((record.delivery.id, record.lease)))
+            loop.call_soon(stored, held.get((record.delivery.id, record.lease)))  # a mistake in there is not ours
 
     async def _bare(self, record: Record, error: Exception) -> Mapping[tuple[UUID, UUID], Step]:
         """Store at least that there was an attempt: else the delivery would be sent again whenever its lease ends."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -91,30 +92,32 @@ class Traffic:
 
     def _pump(self) -> None:
         while started := self._lanes.next():
-            _, job = started
-            task = asyncio.create_task(self._fly(job), name=f"delivery {job.delivery.id}")
+            task = asyncio.create_task(self._fly(*started), name="deliveries")
             self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._tasks.discard)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            # Its lease runs out, and `due` finds it again: a mistake of ours is loud, and loses nothing.
-            log.error("delivery.crashed", task=task.get_name(), error=type(error).__name__)
+    async def _fly(self, target_id: UUID, job: Job) -> None:
+        """This job, and then whichever's turn it is: a task is too dear to be made for each."""
+        await self._land(target_id, job)
+        while started := self._lanes.next():
+            self._pump()  # a lane that became wider lets more than one start
+            await self._land(*started)
 
-    async def _fly(self, job: Job) -> None:
-        target_id = job.delivery.target_id
+    async def _land(self, target_id: UUID, job: Job) -> None:
+        record = None
         try:
-            try:
-                record = await self._paced(job)
-                self._adapt(target_id, record)
-            finally:
-                self._lanes.landed(target_id)
-                self._pump()
-            if record:
-                await self._attempts.record(record)
+            record = await self._paced(job)
+            self._adapt(target_id, record)
+        except Exception as error:  # noqa: BLE001  # a mistake of ours is loud, and stops nothing
+            # Its lease runs out, and `due` finds it again.
+            log.error("delivery.crashed", delivery=str(job.delivery.id), error=type(error).__name__)
         finally:
-            self.give_back(target_id)
+            self._lanes.landed(target_id)
+            give_back = partial(self.give_back, target_id)
+            if record:
+                self._attempts.take_down(record, give_back)
+            else:
+                give_back()
 
     def _adapt(self, target_id: UUID, record: Record | None) -> None:
         """As many at once as a target shows that it can take."""
