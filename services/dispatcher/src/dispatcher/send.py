@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp import abc
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
-from aiohttp.http import RawResponseMessage
+from aiohttp.http import RawResponseMessage, StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
 from aiohttp.tracing import Trace
@@ -53,6 +53,8 @@ class _TooManyInterimError(HttpProcessingError):
 class _Trail:
     """How far a request has come, and what of its answer has arrived."""
 
+    asked: bytes | None
+    """What the request's body is."""
     phase: Phase = "dns"
     address: str | None = None
     transport: asyncio.Transport | None = None
@@ -76,7 +78,7 @@ class _Trail:
         Closed politely it would wait, maybe for ever, for a receiver that reads nothing of what was written.
         """
         self.over = True
-        if self.transport is not None and not self.whole:
+        if self.transport is not None and not (self.whole and not self.transport.get_write_buffer_size()):
             self.transport.abort()
 
     def found_dead(self) -> bool:
@@ -103,23 +105,25 @@ class Sender:
         method: str = "POST",
     ) -> Answer:
         """Ask once. A connection that was closed while it idled is not counted: that is tried on another one."""
-        trail = _Trail()
+        trail = _Trail(asked=body)
         _trail.set(trail)
         started = time.monotonic()
         try:
             async with asyncio.timeout(timeout):
-                await self._ask(method, url, headers, body, trail)
+                await self._ask(method, url, headers, trail)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             return _answer(trail, started, phase=_phase(error, trail), error=_words(error, trail, timeout))
         finally:
             trail.end()
         return _answer(trail, started)
 
-    async def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, trail: _Trail) -> None:
+    async def _ask(self, method: str, url: str, headers: Mapping[str, str], trail: _Trail) -> None:
+        if trail.asked is not None:
+            headers = {**headers, "Content-Length": str(len(trail.asked))}
         while True:
             trail.begin()
             try:
-                asking = self._session.request(method, URL(url), data=body, headers=headers, allow_redirects=False)
+                asking = self._session.request(method, URL(url), headers=headers, allow_redirects=False)
                 async with asking as response:
                     trail.phase, trail.status_code = "body", response.status
                     trail.retry_after = _retry_after(response)
@@ -172,6 +176,7 @@ def open_session(
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept": "*/*", "Accept-Encoding": "identity"},
+        request_class=_Request,
         response_class=_Response,
     )
 
@@ -200,7 +205,7 @@ class _Connector(aiohttp.TCPConnector):
         """Notes that there is a connection, and whether it had been used. Tracing tells the same, and costs more."""
         connection = await super().connect(req, traces, timeout)
         trail = _trail.get()
-        trail.phase, trail.reused = "write", isinstance(connection.protocol, _Wire) and connection.protocol.used
+        trail.phase, trail.reused = "write", _wire(connection).used
         return connection
 
 
@@ -325,7 +330,7 @@ class _Wire(ResponseHandler):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
-        self.trail = _Trail()
+        self.trail = _Trail(asked=None)
         self.used = False
         """Whether a request has gone out on it."""
         self._body: StreamReader | None = None
@@ -371,6 +376,32 @@ class _Wire(ResponseHandler):
             self.trail.phase = "first_byte"
 
 
+class _Request(aiohttp.ClientRequest):
+    """Writes head and body at once, where the library makes a task and a payload of every body.
+
+    It knows no proxies, compression, tracing or `Expect`: the session has none.
+    """
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        writer = StreamWriter(_wire(conn), self.loop)
+        await writer.write_headers(f"{self.method} {self.url.raw_path_qs} HTTP/1.1", self.headers)
+        with suppress(aiohttp.ClientConnectionResetError):  # what was said before it was closed tells more
+            await writer.write(_trail.get().asked or b"", drain=False)  # the answer may come before all is written
+            writer.set_eof()
+        return self.response_class(
+            self.method,
+            self.original_url,
+            writer=None,
+            continue100=None,
+            timer=self._timer,
+            request_info=self.request_info,
+            traces=self._traces,
+            loop=self.loop,
+            session=self._session,
+            stream_writer=writer,
+        )
+
+
 class _Response(aiohttp.ClientResponse):
     """Notes whom it waits for."""
 
@@ -380,6 +411,11 @@ class _Response(aiohttp.ClientResponse):
         trail.address = _peer(wire.transport) or trail.address
         trail.phase = "write" if wire.writing_paused else "first_byte"
         return await super().start(connection)
+
+
+def _wire(connection: Connection) -> _Wire:
+    assert isinstance(connection.protocol, _Wire)  # noqa: S101  # all are, by the connector's factory
+    return connection.protocol
 
 
 def _peer(transport: asyncio.Transport | None) -> str | None:

@@ -160,6 +160,8 @@ def headers(
         ours |= standard_headers(
             secret, message_id=str(delivery.id), timestamp=timestamp, body=body, next_secret=next_secret
         )
+    if not target.headers:
+        return ours
     taken = {name.lower() for name in ours}
     return {name: value for name, value in target.headers.items() if name.lower() not in taken} | ours
 
