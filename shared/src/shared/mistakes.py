@@ -1,7 +1,8 @@
 """What is wrong with an input, by field, without repeating the input."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -13,11 +14,37 @@ _IN_WORDS = {"extra_forbidden": "is not known here", "missing": "is missing"}
 _SUBJECT = re.compile(r"\A([A-Z]\w+( input)?(?= should )|Value error,)")
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, or doubtful, at a place of a body."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+    @property
+    def pointer(self) -> str:
+        """As a JSON pointer (RFC 6901)."""
+        return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in self.path)
+
+    @property
+    def dotted(self) -> str:
+        return ".".join(map(str, self.path)) or "body"
+
+
 def mistakes(error: ValidationError) -> dict[str, str]:
     """Field path to what is wrong with it, which follows it in a sentence; without the values given."""
+    return by_path(problems(error))
+
+
+def by_path(found: Iterable[Problem]) -> dict[str, str]:
+    return {problem.dotted: problem.message for problem in found}
+
+
+def problems(error: ValidationError) -> list[Problem]:
+    """As `mistakes` tells them."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
     told = [m for m in found if not (m["type"] == "too_short" and _blames_items(m["loc"], found))]
-    return {_path(m["loc"]): _in_words(m) for m in told[:SHOWN]}
+    return [Problem(_path(m["loc"]), _in_words(m)) for m in told[:SHOWN]]
 
 
 def _in_words(mistake: ErrorDetails) -> str:
@@ -29,6 +56,6 @@ def _blames_items(location: tuple[int | str, ...], found: Sequence[ErrorDetails]
     return any(len(m["loc"]) > len(location) and m["loc"][: len(location)] == location for m in found)
 
 
-def _path(location: Sequence[int | str]) -> str:
-    """Dotted. Parts in angle brackets are our names for members of a union, which no sender ever wrote."""
-    return ".".join(part for part in map(str, location) if not part.startswith("<")) or "body"
+def _path(location: Sequence[int | str]) -> tuple[int | str, ...]:
+    """Without parts in angle brackets: our names for members of a union, which no sender ever wrote."""
+    return tuple(part for part in location if not str(part).startswith("<"))
