@@ -160,8 +160,30 @@ def check(condition: Condition | None, fields: Fields) -> Verdict:
     return HOLDS if against is None else Verdict(holds=False, reason=in_words(against, fields))
 
 
-Against = Leaf | Not | tuple["Against", ...]
-"""What decided that a condition does not hold: a leaf, an exclusion, or what decided it of every part of an `any`."""
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """A leaf that does not hold, ready to be told."""
+
+    field: str
+    operator: Operator
+    value: str
+    """As it is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incomparable:
+    """A leaf whose value is of another kind than the event's."""
+
+    leaf: Unmet
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """What a `not` excludes holds."""
+
+
+Against = Unmet | Incomparable | Excluded | tuple["Against", ...]
+"""What decided that a condition does not hold; of an `any`, what decided it of each part."""
 Decide = Callable[[Fields], Against | None]
 """What is against a condition with these values; None: it holds."""
 
@@ -180,23 +202,26 @@ def compiled(condition: Condition | None) -> Decide:
         case AnyOf():
             return _of_any([compiled(part) for part in condition.any])
         case Not():
-            return _of_not(condition, compiled(condition.not_))
+            return _of_not(compiled(condition.not_))
         case _:
             assert_never(condition)
 
 
 def _of_leaves(leaves: Sequence[Leaf]) -> Decide:
     """All of them, in one loop: nearly all conditions are such a list, and a call for each would cost as much again."""
-    tests = tuple((leaf.field, _TESTS[leaf.operator](_exact(leaf)), leaf) for leaf in leaves)
+    tests = tuple(
+        (leaf.field, _TESTS[leaf.operator](_exact(leaf)), Unmet(leaf.field, leaf.operator, _show(leaf.value)))
+        for leaf in leaves
+    )
 
-    def decide(fields: Fields) -> Leaf | None:
-        for field, holds, leaf in tests:
+    def decide(fields: Fields) -> Against | None:
+        for field, holds, unmet in tests:
             actual = fields.get(field)
             try:
                 if actual is None or not holds(actual):
-                    return leaf
-            except TypeError:  # types that cannot be compared
-                return leaf
+                    return unmet
+            except TypeError:
+                return Incomparable(unmet)
         return None
 
     return decide
@@ -222,9 +247,11 @@ def _of_any(parts: Sequence[Decide]) -> Decide:
     return decide
 
 
-def _of_not(condition: Not, part: Decide) -> Decide:
-    def decide(fields: Fields) -> Not | None:
-        return condition if part(fields) is None else None
+def _of_not(part: Decide) -> Decide:
+    excluded = Excluded()
+
+    def decide(fields: Fields) -> Excluded | None:
+        return excluded if part(fields) is None else None
 
     return decide
 
@@ -276,9 +303,13 @@ def in_words(against: Against, fields: Fields) -> str:
 
 def _said(against: Against, fields: Fields) -> str:
     match against:
-        case Leaf():
-            return _leaf_said(against, fields)
-        case Not():
+        case Unmet(field, operator, value):
+            actual = fields.get(field)
+            absent = actual is None
+            return f"{field}: {_absence(field)}" if absent else f"{field} {operator} {value}: actual {_show(actual)}"
+        case Incomparable(leaf):
+            return f"{leaf.field} {_show(fields.get(leaf.field))} cannot be compared with {leaf.value}"
+        case Excluded():
             return "not: the excluded condition holds"
         case tuple():
             shown = [_said(part, fields) for part in against[:SHOWN_ITEMS]]
@@ -286,23 +317,6 @@ def _said(against: Against, fields: Fields) -> str:
             return "none of: " + "; ".join(shown + more)
         case _:
             assert_never(against)
-
-
-def _leaf_said(leaf: Leaf, fields: Fields) -> str:
-    actual = fields.get(leaf.field)
-    if actual is None:
-        return f"{leaf.field}: {_absence(leaf.field)}"
-    if not _comparable(actual, leaf):
-        return f"{leaf.field} {_show(actual)} cannot be compared with {_show(leaf.value)}"
-    return f"{leaf.field} {leaf.operator} {_show(leaf.value)}: actual {_show(actual)}"
-
-
-def _comparable(actual: Value, leaf: Leaf) -> bool:
-    try:
-        _TESTS[leaf.operator](leaf.value)(actual)
-    except TypeError:
-        return False
-    return True
 
 
 def _absence(field: str) -> str:
@@ -319,7 +333,7 @@ _ABSENT: Mapping[Group, str] = {
 }
 
 
-def _show(value: Value | tuple[Scalar, ...]) -> str:
+def _show(value: Value | tuple[Scalar, ...] | None) -> str:
     """In short: the reason is stored with every event."""
     if not isinstance(value, tuple):
         return str(value).lower() if isinstance(value, bool) else str(value)[:SHOWN_TEXT] or '""'

@@ -31,7 +31,7 @@ class Candidate(NamedTuple):
     @property
     def values(self) -> Mapping[str, Value | None]:
         """Of the fields that the conditions name."""
-        return values_seen(self.rule, self.fields)
+        return {name: self.fields.get(name) for name in self.rule.fields}
 
     def skipped(self, kind: Kind, reason: str) -> "Skipped":
         """Kept from firing after all."""
@@ -48,7 +48,7 @@ class Skipped(NamedTuple):
     @property
     def values(self) -> Mapping[str, Value | None]:
         """As in Candidate."""
-        return values_seen(self.rule, self.fields)
+        return {name: self.fields.get(name) for name in self.rule.fields}
 
     @property
     def failed(self) -> bool:
@@ -56,10 +56,6 @@ class Skipped(NamedTuple):
 
 
 Judged = Candidate | Skipped
-
-
-def values_seen(rule: Rule, fields: Fields) -> Mapping[str, Value | None]:
-    return {name: fields.get(name) for name in rule.fields}
 
 
 def evaluate(rule: Rule, event: Event, fields: Fields) -> Judged:

@@ -79,7 +79,7 @@ def _seen(skips: Sequence[Skipped]) -> Mapping[str, Value | None]:
     if not skips:
         return {}
     fields = skips[0].fields
-    return {name: fields.get(name) for name in dict.fromkeys(name for skipped in skips for name in skipped.rule.fields)}
+    return {name: fields.get(name) for name in set[str]().union(*(skipped.rule.fields for skipped in skips))}
 
 
 async def save_firings(connection: Connection, fired: Sequence[Candidate]) -> None:
