@@ -14,6 +14,9 @@ SHOWN = 10
 UNDER_WAY = timedelta(minutes=1)
 """So long the rule engine may take for an event while it has come to later ones: its consumers work side by side."""
 
+A_DAY = timedelta(days=1)
+"""What was decided is kept longer than that: of younger events nothing was decided yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -97,7 +100,7 @@ def undecided(case: Case, event: Happened, now: datetime) -> str:
         return absence
     if event.evaluated or _saved_soon_after(case, event):
         return "the rule was being changed then, and was not in force when the rule engine came to it"
-    if not event.kept:
+    if not event.kept and now - event.recorded_at > A_DAY:
         return "what was decided for events that old is kept no longer, except for firings: it did not fire"
     if case.reached is None or case.reached < event.recorded_at or now - event.recorded_at < UNDER_WAY:
         return "it is still on its way: the rule engine has not come to it"

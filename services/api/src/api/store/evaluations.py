@@ -21,9 +21,10 @@ _FIRED = (
     " 'fired' AS outcome, e.reason, e.values, e.actions FROM rule_engine.firings e"
 )
 _NOT_FIRED = (
-    "SELECT e.recorded_at, NULL::uuid, e.event_id, r.rule_id, r.version, e.trigger, e.email_hash, e.order_id,"
-    " CASE WHEN r.rule_id = ANY(e.failed) THEN 'failed' ELSE 'skipped' END, r.reason, e.seen, '[]'::jsonb"
-    " FROM rule_engine.evaluations e, unnest(e.rule_ids, e.versions, e.reasons) AS r (rule_id, version, reason)"
+    "SELECT e.recorded_at, NULL::uuid AS id, e.event_id, r.rule_id, r.rule_version, e.trigger, e.email_hash,"
+    " e.order_id, CASE WHEN r.rule_id = ANY(e.failed) THEN 'failed' ELSE 'skipped' END AS outcome, r.reason,"
+    " e.seen AS values, '[]'::jsonb AS actions FROM rule_engine.evaluations e,"
+    " unnest(e.rule_ids, e.versions, e.reasons) AS r (rule_id, rule_version, reason)"
 )
 _NEWEST_FIRST = "ORDER BY recorded_at DESC, event_id DESC, rule_id"
 
@@ -39,7 +40,7 @@ async def list_evaluations(
         return [], 0
     united = " UNION ALL ".join(f"({select} {_NEWEST_FIRST} LIMIT ${len(given) + 1})" for select in _numbered(parts))
     rows = await pool.fetch(
-        f"{united} {_NEWEST_FIRST} LIMIT ${len(given) + 2} OFFSET ${len(given) + 3}",
+        f"SELECT * FROM ({united}) AS newest {_NEWEST_FIRST} LIMIT ${len(given) + 2} OFFSET ${len(given) + 3}",
         *given,
         listing.page.offset + listing.page.size,
         listing.page.size,

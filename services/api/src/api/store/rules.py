@@ -63,6 +63,6 @@ def _version(row: Row) -> RuleVersion:
         version=row["version"],
         saved_at=row["saved_at"],
         actor=row["actor"],
-        changed=[name for name, value in rule.items() if value != before.get(name)] if before else [],
+        changed=[name for name in RuleAsSaved.model_fields if rule[name] != before.get(name)] if before else [],
         rule=RuleAsSaved(**rule),
     )
