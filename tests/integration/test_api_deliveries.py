@@ -344,7 +344,7 @@ async def test_an_unknown_field_of_a_replay_is_named(api: ApiClient) -> None:
 async def test_a_job_is_found_with_whichever_service_does_it_and_ended_by_that_one(
     api: ApiClient, pool: asyncpg.Pool, broker: Broker
 ) -> None:
-    jobs = {"scorer": uuid7(), "dispatcher": uuid7()}
+    jobs = {"scorer": uuid7(), "dispatcher": uuid7(), "rule_engine": uuid7()}
     for schema, job_id in jobs.items():
         await insert(
             pool,
@@ -359,7 +359,7 @@ async def test_a_job_is_found_with_whichever_service_does_it_and_ended_by_that_o
     narrow = await with_scopes(api, pool, "write")
     for schema, job_id in jobs.items():
         asked: list[tuple[str, Any]] = []
-        async with owning(schema, pool, broker, answering({"job.cancel": {}}, asked)):
+        async with owning(schema.replace("_", "-"), pool, broker, answering({"job.cancel": {}}, asked)):
             shown, cancelled = await api.get(f"/jobs/{job_id}"), await api.request("DELETE", f"{BASE}/jobs/{job_id}")
             by_narrow = await narrow.request("DELETE", f"{BASE}/jobs/{job_id}")
         assert (shown.json["kind"], cancelled.status) == (f"of the {schema}", 200)

@@ -175,6 +175,7 @@ async def test_a_job_is_shown_with_how_far_it_is_and_only_to_its_store(api: ApiC
         ("total", 100),
         ("error", None),
         ("skipped", None),
+        ("result", None),
     ]
     for path in (f"/jobs/{theirs}", f"/jobs/{uuid7()}", "/jobs/x"):
         answer = await api.get(path)

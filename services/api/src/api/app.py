@@ -8,7 +8,7 @@ from api import stores
 from api.errors import in_wordpress_words
 from api.ingest.intake import Intake
 from api.recent import Recent
-from api.routes import customers, dead, deliveries, ingest, jobs, rules, stats, store, webhooks
+from api.routes import customers, dead, deliveries, ingest, jobs, rules, rules_try, stats, store, webhooks
 from api.settings import ApiSettings
 from api.state import STATE, State
 from shared import db, health
@@ -22,7 +22,7 @@ PARTITIONED = ("api.raw_input",)
 def build(state: State, *, broker_answers: health.Check) -> web.Application:
     app = web.Application(middlewares=[in_wordpress_words])
     app[STATE] = state
-    for module in (customers, dead, deliveries, ingest, jobs, rules, stats, store, webhooks):
+    for module in (customers, dead, deliveries, ingest, jobs, rules, rules_try, stats, store, webhooks):
         app.add_routes([web.route(route.method, BASE + route.path, route.handler) for route in module.ROUTES])
     # A broker that is down stops nothing here: what is accepted waits in the outbox.
     health.add_routes(app, {"postgres": lambda: db.answers(state.pool)}, shown={"broker": broker_answers})

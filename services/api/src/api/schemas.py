@@ -266,6 +266,25 @@ class ReplayGiven(_Given):
         return self.model_dump(exclude_unset=True, by_alias=True)
 
 
+class TrialGiven(_Given):
+    """What a rule is to be tried on. The rule engine checks the values, but for the address, which it must not see."""
+
+    email: str | None = Field(default=None, max_length=320)
+    customer: Hash | None = None
+    event_id: Any = None
+    event: Any = None
+    rule: Any = None
+    """A draft, tried in place of the saved rule."""
+
+
+class BacktestGiven(_Given):
+    """The rule engine checks the values."""
+
+    days: Any = None
+    rule: Any = None
+    """As above."""
+
+
 class IngestEvents(_Given):
     events: list[Any] = Field(min_length=1, max_length=500)
     history: StrictBool = False
@@ -345,6 +364,8 @@ class Job(_Answer):
     error: str | None
     skipped: int | None
     """Deliveries that a replay left out because their endpoints were off when it was asked for. Null: no replay."""
+    result: Any
+    """What it found, once it is done. Null: there was nothing to find out."""
 
 
 class StoreSettings(_Answer):

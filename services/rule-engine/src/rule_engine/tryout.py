@@ -7,6 +7,7 @@ from typing import Any, Literal, assert_never
 from uuid import UUID
 
 from rule_engine import cooldown
+from rule_engine.actions import ORDER_ACTIONS
 from rule_engine.evaluate import Judged, Skipped, evaluate, in_shadow
 from rule_engine.rules import Rule
 from shared.conditions import All, AnyOf, Condition, Leaf, Not, check
@@ -71,8 +72,6 @@ def tried(rule: Rule, actions: Sequence[Mapping[str, Any]], on: Tried, now: date
     judged = evaluate(rule, event, fields)
     outcome, reason = _concluded(judged, on)
     return {
-        "rule_id": str(rule.id),
-        "rule_version": rule.version,
         "trigger": rule.trigger,
         "event": _shown(on),
         "outcome": outcome,
@@ -162,13 +161,14 @@ def _met(pointer: str, leaf: Leaf, fields: Fields) -> dict[str, Any]:
 
 def would(action: Mapping[str, Any], event: Event) -> str:
     """What an action would do. `action`: as the rule has it."""
-    kind = str(action.get("type"))
+    kind, order = str(action.get("type")), event.data.order
+    if kind in ORDER_ACTIONS and order is None:
+        return f"{_VERBS[kind]} no order: this event has none"
     said = _WOULD.get(kind)
-    return said(action, _order(event)) if said else f"nothing: {kind} is no action"
+    return said(action, f"order {order.number}" if order else "") if said else f"nothing: {kind} is no action"
 
 
-def _order(event: Event) -> str:
-    return f"order {event.data.order.number}" if event.data.order else "nothing: there is no order in this event"
+_VERBS = {"hold_order": "hold", "cancel_order": "cancel"}
 
 
 def _because(action: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from api.stores import Key
 _OWNERS: dict[str, tuple[str, Scope]] = {
     "scorer": (commands.SCORER, "admin"),
     "dispatcher": (commands.DISPATCHER, "write"),
+    "rule_engine": (commands.RULE_ENGINE, "write"),
 }
 """Whom to ask for an end of what lies in a schema's jobs, and what it takes: the same as to begin it."""
 
