@@ -3,8 +3,8 @@
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,24 +12,28 @@ import asyncpg
 import pytest
 
 from rule_engine import commands
+from rule_engine.cooldown import Hour, Key
+from rule_engine.store import cooldowns, rulesets
 from rule_engine.worker import RuleEngine
 from shared.broker import Broker
 from shared.commands import Command, Commands
+from shared.conditions import MAX_REASON
 from shared.db import MeanwhileError
 from shared.events import Automation, Change, Event, EventData
 from shared.ids import derived, uuid7
 from shared.outbox import Outbox
 from shared.secrets import Vault
 from shared.targets import Reach
-from support.events import JANE, STORE, event, order, snapshot
+from support.events import JANE, STORE, T0, event, order, snapshot
 
 MINUTE = timedelta(minutes=1)
+Ask = Callable[..., Awaitable[dict[str, Any]]]
 CreateRule = Callable[..., Awaitable[dict[str, Any]]]
 
 
-def engine_on(pool: asyncpg.Pool) -> RuleEngine:
+def engine_on(pool: asyncpg.Pool, **claims: Any) -> RuleEngine:
     """What it sends stays in the outbox: its broker is not there."""
-    return RuleEngine(Outbox(pool, Broker("amqp://nobody", service="rule-engine"), "rule_engine"), pool)
+    return RuleEngine(Outbox(pool, Broker("amqp://nobody", service="rule-engine"), "rule_engine"), pool, **claims)
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def engine(pool: asyncpg.Pool) -> RuleEngine:
 
 
 @pytest.fixture
-def create_rule(pool: asyncpg.Pool, vault: Vault) -> CreateRule:
+def ask(pool: asyncpg.Pool, vault: Vault) -> Ask:
     broker = Broker("amqp://nobody", service="rule-engine")
     owner = Commands(
         outbox=Outbox(pool, broker, "rule_engine"),
@@ -48,12 +52,21 @@ def create_rule(pool: asyncpg.Pool, vault: Vault) -> CreateRule:
         vault=vault,
     )
 
-    async def create(**changes: Any) -> dict[str, Any]:
-        action = {"type": "send_webhook", "url": "https://crm.example/hook"}
-        rule = {"name": "Low score", "trigger": "score_updated", "actions": [action]} | changes
-        answer = await owner.answer(Command(id=uuid7(), type="rule.create", store_id=STORE, actor="test", data=rule))
+    async def asked(kind: str, **data: Any) -> dict[str, Any]:
+        answer = await owner.answer(Command(id=uuid7(), type=kind, store_id=STORE, actor="test", data=data))
         assert answer.refusal is None, answer.refusal
         return dict(answer.body)
+
+    return asked
+
+
+@pytest.fixture
+def create_rule(ask: Ask) -> CreateRule:
+    async def create(**changes: Any) -> dict[str, Any]:
+        action = {"type": "send_webhook", "url": "https://crm.example/hook"}
+        return await ask(
+            "rule.create", **{"name": "Low score", "trigger": "score_updated", "actions": [action]} | changes
+        )
 
     return create
 
@@ -117,8 +130,8 @@ async def test_a_rule_that_fires_asks_for_each_action_and_keeps_what_it_saw(
             {"customer": snapshot(trust_score=47)},
             "trust_score < 30: actual 47",
         ),
-        ({"conditions": leaf("order.total", ">", 1)}, {}, "order.total: no value in this event"),
-        ({"mode": "shadow"}, {}, "shadow"),
+        ({"conditions": leaf("order.total", ">", 1)}, {}, "order.total: no order in this event"),
+        ({"mode": "shadow"}, {}, "shadow: would have fired"),
         ({}, {"depth": 3}, "depth 3: rules have triggered one another long enough"),
     ],
 )
@@ -164,7 +177,36 @@ async def test_a_shadow_cools_down_as_it_would_live(
 ) -> None:
     await create_rule(mode="shadow")
     await engine.process([event(at=n * 40 * MINUTE) for n in range(3)])
-    assert await reasons(pool) == ["shadow", "cooldown: 20 min left", "shadow"]
+    assert await reasons(pool) == ["shadow: would have fired", "cooldown: 20 min left", "shadow: would have fired"]
+
+
+async def test_an_hour_that_is_full_says_so_and_the_next_begins_anew(
+    engine: RuleEngine, create_rule: CreateRule, pool: asyncpg.Pool
+) -> None:
+    rule = await create_rule(cooldown=0, hourly_limit=2)
+    await engine.process([event(at=n * MINUTE) for n in (0, 10)])
+    await engine.process([event(at=n * MINUTE) for n in (20, 60)])
+    assert await reasons(pool) == ["hourly limit: 2 firings since 12:00"]
+    assert [row["recorded_at"].minute for row in await firings(pool)] == [0, 10, 0]
+    hours = await pool.fetch("SELECT rule_id, hour, fired FROM rule_engine.hours ORDER BY hour")
+    assert [tuple(row) for row in hours] == [(UUID(rule["id"]), T0, 2), (UUID(rule["id"]), T0 + 60 * MINUTE, 1)]
+
+
+async def test_a_shadow_fills_its_hour_as_it_would_live(
+    engine: RuleEngine, create_rule: CreateRule, pool: asyncpg.Pool
+) -> None:
+    await create_rule(mode="shadow", cooldown=0, hourly_limit=1)
+    await engine.process([event(at=n * MINUTE) for n in range(2)])
+    assert await reasons(pool) == ["shadow: would have fired", "hourly limit: 1 firings since 12:00"]
+
+
+async def test_who_the_cooldown_holds_back_touches_no_hour(
+    engine: RuleEngine, create_rule: CreateRule, pool: asyncpg.Pool
+) -> None:
+    await create_rule(cooldown=2 * 3600)
+    await engine.process([event(at=0 * MINUTE)])
+    await engine.process([event(at=60 * MINUTE)])
+    assert await pool.fetchval("SELECT array_agg(hour) FROM rule_engine.hours") == [T0]
 
 
 async def test_events_that_no_rule_waits_for_leave_nothing(
@@ -176,28 +218,88 @@ async def test_events_that_no_rule_waits_for_leave_nothing(
 
 
 async def test_the_next_batch_uses_a_rule_that_was_just_saved(
-    engine: RuleEngine, create_rule: CreateRule, pool: asyncpg.Pool
+    engine: RuleEngine, create_rule: CreateRule, ask: Ask, pool: asyncpg.Pool
 ) -> None:
-    await create_rule(name="First")
+    first = await create_rule(name="First", cooldown=0)
     await engine.process([event()])
-    second = await create_rule(name="Second")
+    second = await create_rule(name="Second", cooldown=0)
     await engine.process([event(at=MINUTE)])
-    assert UUID(second["id"]) in {row["rule_id"] for row in await firings(pool)}
+    await ask("rule.patch", id=first["id"], fields={"conditions": leaf("trust_score", ">", 90)})
+    await ask("rule.patch", id=second["id"], fields={"mode": "off"})
+    await engine.process([event(at=2 * MINUTE)])
+    fired = [(str(row["rule_id"]), row["rule_version"]) for row in await firings(pool)]
+    assert sorted(fired) == sorted([(first["id"], 1), (first["id"], 1), (second["id"], 1)])
+    last = await pool.fetchrow("SELECT rule_ids, versions, reasons FROM rule_engine.evaluations WHERE rule_ids <> '{}'")
+    assert last
+    assert tuple(last) == ([UUID(first["id"])], [2], ["trust_score > 90: actual 25"])
 
 
-async def test_a_rule_that_no_longer_validates_is_skipped_visibly_and_stops_nobody(
+async def test_a_rule_that_no_longer_validates_has_failed_visibly_and_stops_nobody(
     engine: RuleEngine, create_rule: CreateRule, pool: asyncpg.Pool
 ) -> None:
     old = await create_rule(name="Old")
     await create_rule(name="New")
+    await create_rule(name="Choosy", conditions=leaf("trust_score", ">", 90))
     await pool.execute(
         "UPDATE rule_engine.rules SET conditions = $1 WHERE id = $2",
         json.dumps(leaf("shoe_size", "=", 44)),
         UUID(old["id"]),
     )
     await engine.process([event()])
-    assert await reasons(pool) == ["the rule is no longer valid: field: there is no field shoe_size"]
+    assert await reasons(pool) == [
+        "the rule is no longer valid: field: there is no field shoe_size",
+        "trust_score > 90: actual 25",
+    ]
+    assert await pool.fetchval("SELECT failed FROM rule_engine.evaluations") == [UUID(old["id"])]
     assert len(await firings(pool)) == 1
+
+
+async def test_what_the_rules_of_an_event_saw_is_kept_once(
+    engine: RuleEngine, create_rule: CreateRule, pool: asyncpg.Pool
+) -> None:
+    low, large = leaf("trust_score", "<", 10), leaf("order.total", ">", 1000)
+    await create_rule(conditions={"all": [low, large]}, trigger="order_placed")
+    await create_rule(conditions={"any": [low, leaf("account_age_days", ">", 3)]}, trigger="order_placed")
+    await engine.process([event("order_placed", data=EventData(order=order()))])
+    seen = await pool.fetchval("SELECT seen FROM rule_engine.evaluations")
+    assert json.loads(seen) == {"trust_score": 25, "order.total": 249.00, "account_age_days": None}
+    assert await reasons(pool) == [
+        "trust_score < 10: actual 25",
+        "none of: trust_score < 10: actual 25; account_age_days: no completed order yet",
+    ]
+
+
+async def test_a_thousand_rules_are_evaluated_and_each_says_why(engine: RuleEngine, pool: asyncpg.Pool) -> None:
+    await pool.execute(
+        "INSERT INTO rule_engine.rules (id, store_id, version, name, description, trigger, conditions, actions,"
+        " cooldown, hourly_limit, mode, created_at, updated_at)"
+        " SELECT gen_random_uuid(), $1, 1, 'Rule', '', 'score_updated', $2, '[]', 3600, 1000, 'live', now(), now()"
+        " FROM generate_series(1, 1000)",
+        STORE,
+        json.dumps({"any": [leaf("segment", "in", ["x" * 500] * 9)] * 50}),
+    )
+    async with pool.acquire() as connection:
+        await rulesets.raise_revision(connection, STORE)
+    await engine.process([event(at=n * MINUTE) for n in range(3)])
+    row = await pool.fetchrow("SELECT rule_ids, versions, reasons, seen FROM rule_engine.evaluations LIMIT 1")
+    assert row
+    assert (len(set(row["rule_ids"])), len(row["versions"]), len(row["reasons"])) == (1000, 1000, 1000)
+    assert max(map(len, row["reasons"])) == MAX_REASON
+    assert json.loads(row["seen"]) == {"segment": "risk"}
+
+
+async def test_cooldowns_and_hours_are_forgotten_when_nothing_can_wait_for_them(
+    engine: RuleEngine, create_rule: CreateRule, pool: asyncpg.Pool
+) -> None:
+    await create_rule(hourly_limit=1)
+    now = datetime.now(UTC).replace(minute=30)
+    for days, customer in ((0, "a"), (40, "b"), (40, "c")):  # the hour is full when the last one comes
+        told = event(customer=snapshot(customer * 64)).model_copy(update={"recorded_at": now - timedelta(days=days)})
+        await engine.process([told])
+    await cooldowns.forget_cooldowns(pool, 31)
+    await cooldowns.forget_hours(pool, 31)
+    assert await pool.fetchval("SELECT array_agg(left(email_hash, 1)) FROM rule_engine.cooldowns") == ["a"]
+    assert await pool.fetchval("SELECT count(*) FROM rule_engine.hours") == 1
 
 
 async def test_the_same_events_again_change_nothing(
@@ -205,6 +307,7 @@ async def test_the_same_events_again_change_nothing(
 ) -> None:
     await create_rule(conditions=leaf("trust_score", "<", 30))
     await create_rule(trigger="segment_changed", mode="shadow")
+    await create_rule(cooldown=0, hourly_limit=2)
     change = Change(old_score=50, new_score=25, old_segment="normal", new_segment="risk")
     batch = [
         *(event(at=n * 25 * MINUTE, customer=snapshot(trust_score=25 + n), sequence=n) for n in range(8)),
@@ -218,7 +321,7 @@ async def test_the_same_events_again_change_nothing(
 
 
 async def state(pool: asyncpg.Pool) -> Sequence[object]:
-    tables = ("evaluations", "firings", "cooldowns", "outbox")
+    tables = ("evaluations", "firings", "cooldowns", "hours", "outbox")
     return [sorted(map(str, await pool.fetch(f"SELECT * FROM rule_engine.{table}"))) for table in tables]
 
 
@@ -256,6 +359,16 @@ async def ready_to_race(pool: asyncpg.Pool, engines: Sequence[RuleEngine]) -> No
     await pool.execute("TRUNCATE rule_engine.evaluations, rule_engine.firings, rule_engine.outbox")
 
 
+async def over_four(engines: Sequence[RuleEngine], events: Sequence[Event]) -> None:
+    """All at once to four consumers, each with one batch of five at a time, as the service has it."""
+
+    async def consume(nth: int) -> None:
+        for begin in range(nth * 5, len(events), 20):
+            await until_done(engines[nth], events[begin : begin + 5])
+
+    await asyncio.gather(*map(consume, range(4)))
+
+
 @pytest.mark.parametrize("fired_before", [False, True])
 async def test_two_hundred_events_at_once_over_four_engines_fire_a_cooling_rule_once(
     create_rule: CreateRule, pool: asyncpg.Pool, fired_before: bool
@@ -266,7 +379,72 @@ async def test_two_hundred_events_at_once_over_four_engines_fire_a_cooling_rule_
     await ready_to_race(pool, engines)
     if fired_before:
         await engines[0].process([event(at=-timedelta(hours=2))])
-    events = [event(at=timedelta(milliseconds=n)) for n in range(200)]
-    await asyncio.gather(*(until_done(engines[n % 4], events[n * 5 : n * 5 + 5]) for n in range(40)))
+    await over_four(engines, [event(at=timedelta(milliseconds=n)) for n in range(200)])
     assert len(await firings(pool)) == 1 + fired_before
     assert len(await reasons(pool)) == 199
+
+
+async def test_two_hundred_customers_at_once_over_four_engines_fill_an_hour_and_no_more(
+    create_rule: CreateRule, pool: asyncpg.Pool
+) -> None:
+    await create_rule(hourly_limit=10)
+    engines = [engine_on(pool) for _ in range(4)]
+    await ready_to_race(pool, engines)
+    await pool.execute("TRUNCATE rule_engine.hours")
+    await over_four(engines, two_hundred_customers())
+    assert len(await firings(pool)) == 10
+    assert await reasons(pool) == ["hourly limit: 10 firings since 12:00"] * 190
+    assert await pool.fetchval("SELECT sum(fired) FROM rule_engine.hours") == 10
+
+
+def two_hundred_customers() -> list[Event]:
+    return [event(at=timedelta(milliseconds=n), customer=snapshot(f"{n:b>64}")) for n in range(200)]
+
+
+async def test_without_the_claim_the_same_two_hundred_events_fire_more_often(
+    create_rule: CreateRule, pool: asyncpg.Pool
+) -> None:
+    """The guard off: what makes the race before this one worth something."""
+    await create_rule()
+    everybody = asyncio.Barrier(4)
+    engines = [engine_on(pool, claim_cooldowns=together(everybody, no_cooldowns_claimed)) for _ in range(4)]
+    await over_four(engines, [event(at=timedelta(milliseconds=n)) for n in range(200)])
+    assert len(await firings(pool)) >= 4
+
+
+async def test_without_the_claim_an_hour_has_more_firings_than_the_limit(
+    create_rule: CreateRule, pool: asyncpg.Pool
+) -> None:
+    """As above, for the fuse."""
+    await create_rule(hourly_limit=10)
+    everybody = asyncio.Barrier(4)
+    engines = [engine_on(pool, claim_hours=together(everybody, no_hours_claimed)) for _ in range(4)]
+    await over_four(engines, two_hundred_customers())
+    assert len(await firings(pool)) >= 20
+
+
+async def no_cooldowns_claimed(connection: asyncpg.Connection, keys: Collection[Key]) -> Mapping[Key, datetime]:
+    """Read only: whoever else reads now sees the same."""
+    rows = await connection.fetch("SELECT * FROM rule_engine.cooldowns WHERE rule_id = ANY($1)", [r for r, _ in keys])
+    return {(row["rule_id"], row["email_hash"]): row["fired_at"] for row in rows if row["fired_at"]}
+
+
+async def no_hours_claimed(connection: asyncpg.Connection, hours: Collection[Hour]) -> Mapping[Hour, int]:
+    """As above."""
+    rows = await connection.fetch("SELECT * FROM rule_engine.hours WHERE rule_id = ANY($1)", [r for r, _ in hours])
+    return {(row["rule_id"], row["hour"]): row["fired"] for row in rows}
+
+
+def together(everybody: asyncio.Barrier, read: Any) -> Any:
+    """The first time, when all have read."""
+    met = False
+
+    async def claim(connection: asyncpg.Connection, keys: Collection[Any]) -> Any:
+        nonlocal met
+        found = await read(connection, keys)
+        if not met:
+            met = True
+            await everybody.wait()
+        return found
+
+    return claim
