@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import aiohttp
-from aiohttp import abc
+from aiohttp import abc, hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage, StreamWriter
@@ -93,7 +93,8 @@ class Sender:
     """Sends requests over kept-alive connections. Close the session that it is made with."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
+        assert session.connector is not None  # noqa: S101  # until it is closed
+        self._session, self._connector = session, session.connector
 
     async def send(
         self,
@@ -123,14 +124,35 @@ class Sender:
         while True:
             trail.begin()
             try:
-                asking = self._session.request(method, URL(url), headers=headers, allow_redirects=False)
-                async with asking as response:
+                async with await self._begin(method, URL(url), headers) as response:
                     trail.phase, trail.status_code = "body", response.status
                     trail.retry_after = _retry_after(response)
                     return await _read(response, trail)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if not trail.found_dead():
                     raise
+
+    async def _begin(self, method: str, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """The answer to a request as soon as its head is there.
+
+        What the session would do for this, without all that it does for others: that takes as long again.
+        """
+        if url.scheme not in self._connector.allowed_protocol_schema_set:
+            raise aiohttp.NonHttpUrlClientError(url)
+        loop = asyncio.get_running_loop()
+        request = _Request(method, url, headers=headers, loop=loop, session=self._session, response_class=_Response)
+        try:
+            connection = await self._connector.connect(request, [], self._session.timeout)
+            try:
+                _wire(connection).set_response_params(read_until_eof=True, auto_decompress=False)
+                return await (await request.send(connection)).start(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except aiohttp.ClientError:
+            raise
+        except OSError as error:
+            raise aiohttp.ClientOSError(*error.args) from error
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> str | None:
@@ -172,12 +194,7 @@ def open_session(
     return aiohttp.ClientSession(
         connector=_Connector(reach, look_up or _look_up, _tls(authorities)),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # one deadline, set around the whole
-        trust_env=False,
-        auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept": "*/*", "Accept-Encoding": "identity"},
-        request_class=_Request,
-        response_class=_Response,
     )
 
 
@@ -379,8 +396,10 @@ class _Wire(ResponseHandler):
 class _Request(aiohttp.ClientRequest):
     """Writes head and body at once, where the library makes a task and a payload of every body.
 
-    It knows no proxies, compression, tracing or `Expect`: the session has none.
+    It knows no proxies, compression, tracing or `Expect`: nobody asks for them.
     """
+
+    DEFAULT_HEADERS = {hdrs.ACCEPT: "*/*", hdrs.ACCEPT_ENCODING: "identity"}  # noqa: RUF012  # as the library has it
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         writer = StreamWriter(_wire(conn), self.loop)
@@ -410,7 +429,11 @@ class _Response(aiohttp.ClientResponse):
         wire.trail, wire.used, trail.transport = trail, True, wire.transport
         trail.address = _peer(wire.transport) or trail.address
         trail.phase = "write" if wire.writing_paused else "first_byte"
-        return await super().start(connection)
+        try:
+            return await super().start(connection)
+        except BaseException:
+            self.close()
+            raise
 
 
 def _wire(connection: Connection) -> _Wire:
