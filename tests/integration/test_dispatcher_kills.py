@@ -149,7 +149,7 @@ async def test_killed_twenty_times_and_with_both_servers_restarted_they_make_eve
         for _ in range(KILLS):
             before = len(told.arrived)
             await told.tell(EVENTS_PER_KILL)
-            # Under load, but not at once: killed over and over with one message in hand, it would count as poison.
+            # Under load, but not at once: each has something in hand by then.
             await eventually(lambda before=before: _half_more_than(told, before))  # type: ignore[misc]
             dispatchers.kill_the_older()
             dispatchers.start()
