@@ -324,7 +324,8 @@ async def test_a_backtest_is_a_job_whose_result_is_read_by_its_id_and_by_its_rul
     assert job.text == (await api.get(f"/rules/{rule_id}/backtest")).text
     assert (job.json["state"], job.json["done"], job.json["total"]) == ("done", 2, 2)
     result = job.json["result"]
-    assert result["rule"] == {"id": str(rule_id), "version": 3, "name": "Large order"}
+    named = {"id": str(rule_id), "version": 3, "name": "Large order", "trigger": "order_placed"}
+    assert result["rule"] == named
     assert (result["days"], result["events"], result["firings"], result["customers"]) == (7, 2, 1, 1)
     assert (result["order_value"], result["skipped"]) == ({"USD": 249.0}, {"conditions": 1})
     assert '"order_value":{"USD":249.00}' in job.text

@@ -240,7 +240,7 @@ async def test_a_draft_is_backtested_over_the_days_asked_for_and_of_this_store_a
     result = await engine.backtested(rule=DRAFT, days=10)
     assert (result["events"], result["firings"], result["customers"], result["days"]) == (20, 20, 20, 10)
     assert result["order_value"] == {"USD": Decimal("210.00")}
-    assert result["rule"] == {"id": None, "version": None, "name": "Draft"}
+    assert result["rule"] == {"id": None, "version": None, "name": "Draft", "trigger": "order_placed"}
     assert result["live"] is None
     assert (await engine.backtested(rule=DRAFT))["events"] == 22
 

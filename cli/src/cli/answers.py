@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Answer(BaseModel):
@@ -66,6 +66,8 @@ class Job(_Answer):
     error: str | None = None
     skipped: int | None = None
     """Deliveries that a replay left out: their endpoints were off."""
+    result: Any = None
+    """What it found, once it is done."""
 
     @property
     def ended(self) -> bool:
@@ -191,3 +193,76 @@ class Store(_Answer):
     min_orders: int
     segments: Mapping[str, Any]
     modules: Mapping[str, Any]
+
+
+class TriedOn(_Answer):
+    source: str
+    at: str
+    order_id: int | None = None
+
+
+class TriedLeaf(_Answer):
+    pointer: str
+    field: str
+    operator: str
+    value: Any
+    actual: Any
+    met: bool
+
+
+class TriedCooldown(_Answer):
+    last_fired_at: str | None = None
+    would_wait: str | None = None
+    fired_this_hour: int
+    hourly_limit: int
+
+
+class TriedAction(_Answer):
+    would: str
+
+
+class RuleTried(_Answer):
+    """What a rule would do for one event."""
+
+    trigger: str
+    event: TriedOn
+    outcome: str
+    reason: str
+    conditions: tuple[TriedLeaf, ...] = ()
+    cooldown: TriedCooldown
+    actions: tuple[TriedAction, ...] = ()
+
+
+class BacktestedRule(_Answer):
+    name: str
+    trigger: str
+
+
+class Sample(_Answer):
+    at: str
+    customer: str
+    order_id: int | None = None
+    values: Mapping[str, Any]
+
+
+class Agreement(_Answer):
+    fired: int
+    both: int
+    only_backtest: int
+    only_live: int
+
+
+class Backtested(_Answer):
+    """What a rule would have done over some days."""
+
+    rule: BacktestedRule
+    days: int
+    from_: str = Field(alias="from")
+    to: str
+    events: int
+    firings: int
+    customers: int
+    order_value: Mapping[str, Decimal]
+    skipped: Mapping[str, int]
+    samples: tuple[Sample, ...] = ()
+    live: Agreement | None = None

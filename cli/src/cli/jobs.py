@@ -18,7 +18,13 @@ from cli.explanation import plain
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 5.0
-_COUNTED = {"recompute": "customers", "categories": "orders", "history_categories": "orders", "replay": "deliveries"}
+_COUNTED = {
+    "recompute": "customers",
+    "categories": "orders",
+    "history_categories": "orders",
+    "replay": "deliveries",
+    "backtest": "events",
+}
 """What the number of each kind of job counts."""
 
 app = typer.Typer(help="Long work that the services do in the background.", no_args_is_help=True)
@@ -84,17 +90,18 @@ async def watch(api: Api, job_id: str, console: Console) -> Job:
         )
 
 
-def watched(job_id: str) -> None:
+def watched(job_id: str, *, on_stderr: bool = False) -> Job:
     """Show a job to its end. Exit code 1: it failed or was cancelled. Ctrl-C ends the watching, not the job."""
-    console = Console()
+    console = Console(stderr=on_stderr)
     try:
         job = api.run(lambda api: watch(api, job_id, console))
     except KeyboardInterrupt:
-        typer.echo(f"It goes on without us; `trustlens jobs show {job_id}` says how far it is.")
+        typer.echo(f"It goes on without us; `trustlens jobs show {job_id}` says how far it is.", err=on_stderr)
         raise typer.Exit(130) from None
-    typer.echo(ending(job))
+    typer.echo(ending(job), err=on_stderr)
     if job.state != "done":
         raise typer.Exit(1)
+    return job
 
 
 def recompute() -> None:

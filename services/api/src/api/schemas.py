@@ -122,7 +122,9 @@ class AttemptListing(DeliveryListing):
     """`after` and `before` are of the attempts' ends; without `after` those of the last hour."""
 
 
-class RuleListing(Listing):
+class RuleListing(EndpointListing):
+    search: str | None = Field(default=None, max_length=200)
+    """A part of the name, in any capitals."""
     trigger: str | None = Field(default=None, max_length=64)
     mode: Literal["live", "shadow", "off"] | None = None
 

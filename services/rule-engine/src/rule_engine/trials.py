@@ -271,7 +271,12 @@ async def _play(
 
 def _result(asked: _Queued, backtest: Backtest) -> dict[str, Any]:
     return {
-        "rule": {"id": asked.rule_id and str(asked.rule_id), "version": asked.version, "name": asked.rule["name"]},
+        "rule": {
+            "id": asked.rule_id and str(asked.rule_id),
+            "version": asked.version,
+            "name": asked.rule["name"],
+            "trigger": asked.rule["trigger"],
+        },
         "days": asked.days,
         "from": api_time(asked.begin),
         "to": api_time(asked.end),

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from api.paging import Page
-from api.schemas import Rule, RuleAsSaved, RuleListing, RuleVersion
+from api.schemas import ALL_IDS, Rule, RuleAsSaved, RuleListing, RuleVersion
 from shared.db import Pool
 
 Row = Mapping[str, Any]
@@ -31,11 +31,12 @@ async def find_rule(pool: Pool, store_id: UUID, rule_id: UUID) -> Rule | None:
 async def list_rules(pool: Pool, store_id: UUID, listing: RuleListing) -> tuple[list[Rule], int]:
     matching = (
         "FROM rule_engine.rules WHERE store_id = $1"
-        " AND ($2::text IS NULL OR trigger = $2) AND ($3::text IS NULL OR mode = $3)"
+        " AND ($2::text IS NULL OR trigger = $2) AND ($3::text IS NULL OR mode = $3) AND id BETWEEN $4 AND $5"
+        " AND ($6::text IS NULL OR strpos(lower(name), lower($6)) > 0)"
     )
-    given = (store_id, listing.trigger, listing.mode)
+    given = (store_id, listing.trigger, listing.mode, *(listing.id or ALL_IDS), listing.search)
     rows = await pool.fetch(
-        f"SELECT {_RULE} {matching} ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5",
+        f"SELECT {_RULE} {matching} ORDER BY created_at DESC, id DESC LIMIT $7 OFFSET $8",
         *given,
         listing.page.size,
         listing.page.offset,
