@@ -333,6 +333,11 @@ _ABSENT: Mapping[Group, str] = {
 }
 
 
+def asked(leaf: Leaf) -> str:
+    """What a leaf asks, in short."""
+    return f"{leaf.field} {leaf.operator} {_show(leaf.value)}"
+
+
 def _show(value: Value | tuple[Scalar, ...] | None) -> str:
     """In short: the reason is stored with every event."""
     if not isinstance(value, tuple):

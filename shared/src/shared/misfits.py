@@ -148,7 +148,7 @@ def _part_problem(spec: FieldSpec, value: Scalar) -> str | None:
 
 def _is_domain(text: str) -> bool:
     try:
-        return normalise_email(f"a@{text}") == f"a@{text}"
+        return "@" not in text and normalise_email(f"a@{text}") == f"a@{text}"
     except ValueError:
         return False
 

@@ -25,10 +25,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from shared.identity import MAX_EMAIL
+from shared.misfits import MAX_TAG
 from shared.targets import MASK, SLACK_HOST, TargetHeaders, TargetUrl
 
 MAX_REASON = 500
-MAX_TAG = 64
 MAX_NOTE = 5000
 MAX_SLACK = 3000
 """Characters: Slack's Block Kit takes no more in one text."""
@@ -72,10 +72,10 @@ def _one_recipient(text: str) -> str:
     return text
 
 
-Text = Annotated[StrictStr, AfterValidator(_storable)]
-Line = Annotated[StrictStr, AfterValidator(_printable)]
+Storable, Printable = AfterValidator(_storable), AfterValidator(_printable)
+Text = Annotated[StrictStr, Storable]
+Reason = Annotated[StrictStr, Field(max_length=MAX_REASON), Storable]
 Recipient = Annotated[StrictStr, Field(max_length=MAX_EMAIL), AfterValidator(_one_recipient)]
-Reason = Annotated[Text, Field(max_length=MAX_REASON)]
 
 
 class Body(BaseModel):
@@ -89,7 +89,7 @@ class SendToUrl(Body):
 
     type: Literal["send_webhook"]
     url: Annotated[TargetUrl, AfterValidator(_no_slack)]
-    secret: Text | None = Field(default=None, max_length=1024, repr=False)
+    secret: Annotated[StrictStr, Field(max_length=1024), Storable] | None = Field(default=None, repr=False)
     """Blank: the target's, or a new one is generated, for a rule's webhook is never unsigned."""
     headers: TargetHeaders = Field(default_factory=dict, repr=False)
     timeout: StrictInt = Field(default=10, ge=1, le=30)
@@ -107,15 +107,15 @@ class SendToEndpoint(Body):
 class SendSlack(Body):
     type: Literal["send_slack"]
     url: TargetUrl
-    text: Text | None = Field(default=None, max_length=MAX_SLACK)
+    text: Annotated[StrictStr, Field(max_length=MAX_SLACK), Storable] | None = None
     target_id: UUID | None = None
 
 
 class SendEmail(Body):
     type: Literal["send_email"]
     to: Recipient
-    subject: Annotated[Line, Field(min_length=1, max_length=MAX_SUBJECT)]
-    text: Text | None = Field(default=None, max_length=MAX_MAIL)
+    subject: Annotated[StrictStr, Field(min_length=1, max_length=MAX_SUBJECT), Printable]
+    text: Annotated[StrictStr, Field(max_length=MAX_MAIL), Storable] | None = None
 
 
 class BlockCustomer(Body):
@@ -125,12 +125,12 @@ class BlockCustomer(Body):
 
 class TagCustomer(Body):
     type: Literal["tag_customer"]
-    tag: Annotated[Line, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TAG)]
+    tag: Annotated[StrictStr, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TAG), Printable]
 
 
 class AddNote(Body):
     type: Literal["add_note"]
-    text: Annotated[Text, Field(min_length=1, max_length=MAX_NOTE)]
+    text: Annotated[StrictStr, Field(min_length=1, max_length=MAX_NOTE), Storable]
 
 
 class ChangeOrder(Body):
