@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from api.stores import create_store
 from rule_engine import commands
 from rule_engine.rules import Trigger
 from shared.broker import Broker
@@ -144,7 +145,9 @@ def test_every_trigger_is_an_event_that_happens() -> None:
 
 async def test_a_short_secret_is_doubted(owner: Owner) -> None:
     body = (await owner.create({**RULE, "actions": [{**TO_URL, "secret": "short"}]})).body
-    assert body["warnings"] == ["actions.0.secret: shorter than 32 characters, it can be guessed"]
+    assert body["warnings"] == [
+        {"pointer": "/actions/0/secret", "message": "shorter than 32 characters, it can be guessed"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -363,3 +366,65 @@ async def test_a_store_may_have_a_thousand_rules_and_not_one_more(owner: Owner, 
     assert await pool.fetchval("SELECT count(*) FROM rule_engine.rules") == 1000
     await owner.done("rule.delete", made)
     assert (await owner.create(RULE)).refusal is None
+
+
+async def validated(owner: Owner, *, store_id: UUID = STORE, **draft: Any) -> Any:
+    return (await owner.ask("rule.validate", {"rule": {**RULE, **draft}}, store_id=store_id)).body
+
+
+def leaf(field: str, operator: str, value: object) -> Mapping[str, object]:
+    return {"field": field, "operator": operator, "value": value}
+
+
+IMPOSSIBLE = {"all": [leaf("trust_score", "<", 10), leaf("trust_score", ">", 50)]}
+
+
+async def test_conditions_that_can_never_hold_stop_a_save(owner: Owner, pool: asyncpg.Pool) -> None:
+    told = "trust_score > 50 can never hold together with trust_score < 10"
+    assert await owner.problems(conditions=IMPOSSIBLE) == {"conditions.all.1": told}
+    made = await owner.created()
+    assert (await owner.refusal("rule.patch", made["id"], fields={"conditions": IMPOSSIBLE}))[0] == 400
+    assert await pool.fetchval("SELECT max(version) FROM rule_engine.versions") == 1
+
+
+async def test_the_store_s_own_thresholds_decide_what_can_hold(owner: Owner, pool: asyncpg.Pool) -> None:
+    low_vip = {"all": [leaf("segment", "=", "trusted"), leaf("trust_score", "=", 60)]}
+    assert not (await validated(owner, conditions=low_vip))["valid"]
+    settings = json.dumps({"segments": {"trusted": 55}})
+    await pool.execute(
+        "INSERT INTO scorer.scoring (store_id, version, currency, settings) VALUES ($1, 1, 'EUR', $2)", STORE, settings
+    )
+    assert (await validated(owner, conditions=low_vip))["valid"]
+
+
+async def test_a_draft_is_told_what_is_wrong_and_what_is_doubtful_by_pointer_and_nothing_is_saved(
+    owner: Owner, pool: asyncpg.Pool
+) -> None:
+    assert await validated(owner) == {"valid": True, "errors": [], "warnings": []}
+    broken = await validated(owner, cooldown="soon", conditions={"any": [leaf("shoe_size", "=", 4)]})
+    assert not broken["valid"]
+    assert {it["pointer"] for it in broken["errors"]} == {"/cooldown", "/conditions/any/0/field"}
+    doubtful = await validated(owner, actions=[{"type": "send_email", "to": "a@shop.example", "subject": "Look"}])
+    assert (doubtful["valid"], [it["pointer"] for it in doubtful["warnings"]]) == (True, ["/actions/0/type"])
+    assert await pool.fetchval("SELECT count(*) FROM rule_engine.rules") == 0
+
+
+async def test_a_draft_of_a_rule_may_keep_that_rule_s_targets_and_no_other_s(owner: Owner) -> None:
+    made = await owner.created(actions=[{**TO_URL, "headers": {"X-Team": "fraud"}}])
+    assert (await owner.ask("rule.validate", {"rule": made})).body["valid"]
+    other = {**made, "id": str(uuid7())}
+    (error,) = (await owner.ask("rule.validate", {"rule": other})).body["errors"]
+    assert error["pointer"] == "/actions/0/target_id"
+
+
+async def test_what_a_store_lacks_is_a_doubt_until_it_has_it(owner: Owner, pool: asyncpg.Pool, vault: Vault) -> None:
+    actions = [
+        {"type": "send_email", "to": "a@shop.example", "subject": "Look"},
+        {"type": "hold_order"},
+    ]
+    draft = {"trigger": "order_placed", "conditions": leaf("trust_score", "<", 30), "actions": actions}
+    async with pool.acquire() as connection:
+        store = await create_store(connection, vault, url="https://shop.example", name="Shop")
+    assert len((await validated(owner, store_id=store.id, **draft))["warnings"]) == 2
+    await pool.execute("UPDATE api.stores SET smtp = 'x', woocommerce_api = 'x' WHERE id = $1", store.id)
+    assert (await validated(owner, store_id=store.id, **draft))["warnings"] == []

@@ -1,6 +1,6 @@
 """What others ask of the rule engine: rules are made, changed, restored and deleted here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -8,27 +8,28 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from rule_engine.actions import SendToUrl
 from rule_engine.rules import (
+    READ_ONLY,
     Frame,
     NewRule,
     Saved,
     change,
-    endpoints_named,
     framed,
     only_frames,
     patched,
     rule_fields,
     rule_json,
 )
-from rule_engine.store import rules, rulesets
+from rule_engine.store import rules, rulesets, shops
 from rule_engine.targets import Settled, settled
+from rule_engine.validate import read, validate
 from shared.commands import Command, Handler, RefusedError, invalid, parse
 from shared.db import Connection
 from shared.ids import uuid7
+from shared.mistakes import Problem, by_path
 from shared.outbox import Transaction
 from shared.secrets import Vault, generate
-from shared.targets import ANYWHERE, SHORT_SECRET, Reach
+from shared.targets import ANYWHERE, Reach
 
 MAX_RULES = 1000
 """Of a store."""
@@ -56,6 +57,12 @@ class _Patch(_Named):
     fields: dict[str, Any]
 
 
+class _Draft(_Asked):
+    """`rule.validate`: a rule as `rule.create` takes it, or as it is shown, edited."""
+
+    rule: dict[str, Any]
+
+
 class _Restoration(_Named):
     """`rule.restore`"""
 
@@ -69,13 +76,13 @@ class _Written:
     saved: Saved
     generated: Mapping[int, str]
     """Secrets, by the action's position."""
-    warnings: tuple[str, ...]
+    doubts: Sequence[Problem]
 
     def json(self) -> dict[str, Any]:
         shown = rule_json(self.saved)
         for position, secret in self.generated.items():
             shown["actions"][position] = {**shown["actions"][position], "secret": secret}
-        return shown | {"warnings": list(self.warnings)} if self.warnings else shown
+        return shown | {"warnings": _told(self.doubts)} if self.doubts else shown
 
 
 def handlers(vault: Vault, reach: Reach) -> dict[str, Handler]:
@@ -96,6 +103,7 @@ class RuleCommands:
             "rule.patch": self.patch,
             "rule.restore": self.restore,
             "rule.delete": self.delete,
+            "rule.validate": self.validate,
         }
 
     async def create(self, transaction: Transaction, command: Command) -> dict[str, Any]:
@@ -147,19 +155,36 @@ class RuleCommands:
         await rulesets.raise_revision(transaction.connection, command.store_id)
         return {"id": str(rule_id)}
 
-    async def _write(self, connection: Connection, command: Command, asked: NewRule, stored: Saved | None) -> _Written:
-        """
-        Raises:
-            RefusedError: 400, what is wrong with it.
-        """
-        await _require_endpoints(connection, command.store_id, asked)
-        targets = settled(
+    async def validate(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        """What is wrong with a draft, or doubtful. One that names a rule may keep its targets."""
+        draft = parse(_Draft, command.data).rule
+        connection, store_id = transaction.connection, command.store_id
+        said = {name: value for name, value in draft.items() if name not in READ_ONLY}
+        rule, report = read(said, self._reach, await shops.shop(connection, store_id))
+        errors = list(report.errors)
+        if rule:
+            targets = await self._settled(connection, rule, await _named(connection, store_id, draft))
+            errors += [Problem(tuple(path.split(".")), message) for path, message in targets.problems.items()]
+        return {"valid": not errors, "errors": _told(errors), "warnings": _told(report.warnings)}
+
+    async def _settled(self, connection: Connection, asked: NewRule, stored: Saved | None) -> Settled:
+        return settled(
             asked.actions,
             before=stored.fields["actions"] if stored else (),
             known=await rules.targets(connection, self._vault, stored.id) if stored else {},
             new_id=uuid7,
             new_secret=generate,
         )
+
+    async def _write(self, connection: Connection, command: Command, asked: NewRule, stored: Saved | None) -> _Written:
+        """
+        Raises:
+            RefusedError: 400, what is wrong with it.
+        """
+        report = validate(asked, await shops.shop(connection, command.store_id))
+        if report.errors:
+            raise invalid(by_path(report.errors))
+        targets = await self._settled(connection, asked, stored)
         if targets.problems:
             raise invalid(targets.problems)
         fields = rule_fields(asked, targets.by_position)
@@ -169,7 +194,15 @@ class RuleCommands:
         else:
             saved = await _insert(connection, command, fields)
         await rules.save_targets(connection, self._vault, saved, moved)
-        return _Written(saved, _generated(targets), _warnings(asked))
+        return _Written(saved, _generated(targets), report.warnings)
+
+
+async def _named(connection: Connection, store_id: UUID, draft: Mapping[str, Any]) -> Saved | None:
+    """The rule whose change a draft is."""
+    try:
+        return await rules.lock_rule(connection, store_id, UUID(str(draft.get("id"))))
+    except ValueError:
+        return None
 
 
 async def _locked(connection: Connection, store_id: UUID, rule_id: UUID) -> Saved:
@@ -220,19 +253,5 @@ def _generated(targets: Settled) -> dict[int, str]:
     return {n: targets.by_position[n].secret or "" for n in sorted(targets.generated)}
 
 
-def _warnings(asked: NewRule) -> tuple[str, ...]:
-    return tuple(
-        f"actions.{position}.secret: shorter than {SHORT_SECRET} characters, it can be guessed"
-        for position, action in enumerate(asked.actions)
-        if isinstance(action, SendToUrl) and action.secret and len(action.secret) < SHORT_SECRET
-    )
-
-
-async def _require_endpoints(connection: Connection, store_id: UUID, asked: NewRule) -> None:
-    named = endpoints_named(asked)
-    if not named:
-        return
-    found = await rules.endpoints(connection, store_id, set(named.values()))
-    missing = {f"actions.{n}.webhook_id": "there is no such endpoint" for n, i in named.items() if i not in found}
-    if missing:
-        raise invalid(missing)
+def _told(found: Iterable[Problem]) -> list[dict[str, str]]:
+    return [{"pointer": problem.pointer, "message": problem.message} for problem in found]

@@ -1,7 +1,7 @@
 """Rules as they are saved, their versions, and what they refer to."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -11,15 +11,6 @@ from rule_engine.rules import Saved
 from rule_engine.targets import Target
 from shared.db import Connection
 from shared.secrets import Vault
-
-
-async def endpoints(connection: Connection, store_id: UUID, ids: Collection[UUID]) -> set[UUID]:
-    """Those of the ids that are endpoints of the store."""
-    rows = await connection.fetch(
-        "SELECT id FROM dispatcher.endpoints WHERE store_id = $1 AND id = ANY($2::uuid[])", store_id, list(ids)
-    )
-    return {row["id"] for row in rows}
-
 
 # Rules ----------------------------------------------------------------------------------------------------------------
 
