@@ -36,7 +36,7 @@ check: .venv/ready ## Lint, formatting, types, and who may import whom
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: .venv/ready ## Measure scorer and dispatcher on servers of its own; fails where a bound is missed (ORDERS=file: score these)
+bench: .venv/ready ## Measure scorer, rule engine and dispatcher on servers of its own; fails where a bound is missed (ORDERS=file: score these)
 	@$(BIN)/python -m bench $(if $(ORDERS),--orders $(ORDERS))
 
 .PHONY: bench-full
@@ -49,7 +49,7 @@ lock: ## Bring requirements.lock up to what the packages ask for (UPGRADE=--upgr
 	.local/uv/bin/pip install --quiet --disable-pip-version-check uv
 	.local/uv/bin/uv pip compile $(UPGRADE) $(PROJECTS) --group dev \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
-		$(foreach name,shared scorer dispatcher api local-stack cli,--no-emit-package trustlens-$(name)) --quiet -o requirements.lock
+		$(foreach name,shared scorer dispatcher rule-engine api local-stack cli,--no-emit-package trustlens-$(name)) --quiet -o requirements.lock
 	.local/uv/bin/uv pip compile shared/pyproject.toml services/*/pyproject.toml --constraint requirements.lock \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--no-emit-package trustlens-shared --quiet -o deploy/requirements.lock # what the images install: the services alone

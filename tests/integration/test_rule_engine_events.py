@@ -276,7 +276,7 @@ async def test_a_thousand_rules_are_evaluated_and_each_says_why(engine: RuleEngi
         " SELECT gen_random_uuid(), $1, 1, 'Rule', '', 'score_updated', $2, '[]', 3600, 1000, 'live', now(), now()"
         " FROM generate_series(1, 1000)",
         STORE,
-        json.dumps({"any": [leaf("segment", "in", ["x" * 500] * 9)] * 50}),
+        json.dumps(leaf("segment", "in", ["x" * 500] * 9)),
     )
     async with pool.acquire() as connection:
         await rulesets.raise_revision(connection, STORE)

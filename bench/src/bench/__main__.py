@@ -27,7 +27,7 @@ def bench(
     full: Annotated[bool, typer.Option("--full", help="The large sizes: a million customers.")] = False,
     scale: Annotated[float, typer.Option(min=0.001, max=1, help="Smaller sizes, to try the bench itself.")] = 1,
 ) -> None:
-    """Measure scorer and dispatcher on servers of the bench's own. Exit code 1: a bound was missed."""
+    """Measure scorer, rule engine and dispatcher on servers of the bench's own. Exit code 1: a bound was missed."""
     began = datetime.now(UTC)
     log.configure("bench", level="warning")
     wanted = only.split(",") if only else list(scenarios.NAMES)

@@ -8,6 +8,7 @@ import aio_pika
 import asyncpg
 
 from bench import (
+    backtest,
     burst,
     delivery_latency,
     dispatch,
@@ -18,6 +19,7 @@ from bench import (
     hub,
     lanes,
     report,
+    rules,
     scoring,
     webhooks,
 )
@@ -26,7 +28,8 @@ from bench.stack import Site
 
 OF_THE_SCORER = ("scoring", "growth", "explain", "burst", "hub", "lanes")
 OF_THE_DISPATCHER = ("dispatch", "delivery_latency", "fairness", "due_memory")
-NAMES = OF_THE_SCORER + OF_THE_DISPATCHER
+OF_THE_RULE_ENGINE = ("rules", "backtest")
+NAMES = OF_THE_SCORER + OF_THE_DISPATCHER + OF_THE_RULE_ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,10 @@ class Sizes:
     latency_seconds: float
     fairness_seconds: float
     due: int
+    events: int
+    """That rules are played to."""
+    backtest: int
+    backtest_seconds: float
 
 
 def sizes(*, full: bool, scale: float) -> Sizes:
@@ -63,6 +70,9 @@ def sizes(*, full: bool, scale: float) -> Sizes:
         latency_seconds=(30 if full else 10) * max(scale, 0.2),
         fairness_seconds=(20 if full else 4) * max(scale, 0.2),
         due=scaled(1_000_000 if full else 100_000),
+        events=scaled(40_000 if full else 10_000),
+        backtest=scaled(1_000_000 if full else 100_000),
+        backtest_seconds=(30 if full else 5) * max(scale, 0.2),
     )
 
 
@@ -77,6 +87,8 @@ async def machine(site: Site) -> dict[str, str]:
 
 
 async def measure(name: str, site: Site, sizes: Sizes, orders: Path | None) -> Result:
+    if name in OF_THE_RULE_ENGINE:
+        return await _of_the_rule_engine(name, site, sizes)
     if name in OF_THE_DISPATCHER:
         return await _of_the_dispatcher(name, site, sizes)
     return await _of_the_scorer(name, site, sizes, orders, datetime.now(UTC))
@@ -117,5 +129,15 @@ async def _of_the_dispatcher(name: str, site: Site, sizes: Sizes) -> Result:
             return await fairness.measure(site, seconds=sizes.fairness_seconds, rounds=sizes.rounds)
         case "due_memory":
             return await due_memory.measure(site, count=sizes.due)
+        case _:
+            raise ValueError(f"{name} is no scenario: there are {', '.join(NAMES)}")
+
+
+async def _of_the_rule_engine(name: str, site: Site, sizes: Sizes) -> Result:
+    match name:
+        case "rules":
+            return await rules.measure(site, count=sizes.events, rounds=sizes.rounds)
+        case "backtest":
+            return await backtest.measure(site, count=sizes.backtest, seconds=sizes.backtest_seconds)
         case _:
             raise ValueError(f"{name} is no scenario: there are {', '.join(NAMES)}")

@@ -41,7 +41,7 @@ POSTGRES_SETTINGS = {
 STORES = 8
 PUBLISH_CHUNK = 500
 LOOK_SECONDS = 0.5
-MEASURED = ("scorer", "dispatcher")
+MEASURED = ("scorer", "dispatcher", "rule-engine")
 """Services that scenarios start."""
 
 
