@@ -50,7 +50,7 @@ def _printable(text: str) -> str:
     return text
 
 
-def _no_slack(url: str) -> str:
+def not_slack(url: str) -> str:
     if is_slack(url):
         raise PydanticCustomError("slack", "takes Slack messages only: use send_slack")
     return url
@@ -88,7 +88,7 @@ class SendToUrl(Body):
     """`send_webhook` to a target of the action's own."""
 
     type: Literal["send_webhook"]
-    url: Annotated[TargetUrl, AfterValidator(_no_slack)]
+    url: Annotated[TargetUrl, AfterValidator(not_slack)]
     secret: Annotated[StrictStr, Field(max_length=1024), Storable] | None = Field(default=None, repr=False)
     """Blank: the target's, or a new one is generated, for a rule's webhook is never unsigned."""
     headers: TargetHeaders = Field(default_factory=dict, repr=False)
