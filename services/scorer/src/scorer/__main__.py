@@ -5,7 +5,7 @@ from functools import partial
 
 from scorer import commands, sweep
 from scorer.settings import ScorerSettings
-from scorer.store import published
+from scorer.store import published, stats
 from scorer.worker import Scorer, parse
 from shared.commands import Commands, parse_asked
 from shared.service import Service, every, health_app, main, running
@@ -22,6 +22,7 @@ async def run(settings: ScorerSettings, stop: asyncio.Event) -> None:
         service.work("rescoring", every(settings.rescore_interval, partial(sweep.rescore_all_due, scorer), stop))
         service.work("sweep", sweep.sweep_nightly(scorer, settings.sweep_hour, stop))
         service.work("jobs", every(settings.jobs_interval, partial(sweep.do_jobs, scorer, stop), stop))
+        service.work("stats", every(settings.fold_interval, partial(stats.fold, service.pool), stop))
         service.work("upkeep", every(HOUR, partial(_upkeep, service, scorer, settings), stop))
         await service.until_stopped()
 

@@ -12,6 +12,8 @@ class ScorerSettings(Settings):
     """Hour (UTC) of the nightly look at the customers whose score time alone has moved."""
     jobs_interval: float = Field(default=1, gt=0, le=60)
     """Seconds between looks for long work (recomputing a store), when there was none."""
+    fold_interval: float = Field(default=5, gt=0, le=600)
+    """Seconds between foldings of what batches added to the stores' statistics: readers add up what is not folded."""
     event_days: int = Field(default=90, ge=7, le=3650)
     """How long customer events are kept: so far back a rule can be tried on them."""
     timeline_days: int = Field(default=365, ge=7, le=3650)
