@@ -77,9 +77,21 @@ class Listing(_Query):
         return Page(self.number, self.size)
 
 
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_printable)]
+
+
 class CustomerListing(Listing):
     segment: Segment | None = None
     blocked: bool | None = None
+    allowlisted: bool | None = None
+    tag: Tag | None = None
+    min_score: int | None = Field(default=None, ge=0, le=100)
+    max_score: int | None = Field(default=None, ge=0, le=100)
+    """Inclusive, as `min_score`."""
+    email: str | None = None
+    last_order_after: Time | None = None
+    """Exclusive, as WordPress has it; so is `last_order_before`."""
+    last_order_before: Time | None = None
     orderby: Literal["trust_score", "total_orders", "return_rate", "created_at"] = "created_at"
     order: Literal["asc", "desc"] = "desc"
 
@@ -181,9 +193,7 @@ class CustomerPatch(_Given):
 
 
 class TagGiven(_Given):
-    tag: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_printable)
-    ]
+    tag: Tag
 
 
 class NoteGiven(_Given):

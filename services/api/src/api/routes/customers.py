@@ -37,7 +37,8 @@ _SPOOL = 1024 * 1024
 @needs("read")
 async def index(request: web.Request, key: Key) -> web.Response:
     listing = query(request, CustomerListing)
-    customers, total = await store.list_customers(request.app[STATE].pool, key.store_id, listing)
+    hashed = None if listing.email is None else await hash_of(request, key, listing.email)
+    customers, total = await store.list_customers(request.app[STATE].pool, key.store_id, listing, hashed)
     return as_page(request, customers, page=listing.page, total=total)
 
 

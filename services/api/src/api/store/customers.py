@@ -15,6 +15,8 @@ from api.schemas import (
     TimelineEntry,
     TimelineListing,
 )
+from api.store import listed
+from api.store.listed import Matching
 from shared.db import Connection, Pool
 from shared.identity import FINGERPRINT_KINDS
 
@@ -80,23 +82,31 @@ async def customer_exists(pool: Pool, store_id: UUID, email_hash: str) -> bool:
     return bool(found)
 
 
-async def list_customers(pool: Pool, store_id: UUID, listing: CustomerListing) -> tuple[list[ListedCustomer], int]:
-    """A page and the number of all that match. Under equal keys the id decides, so that pages never overlap."""
-    matching = (
-        "FROM scorer.customers WHERE store_id = $1"
-        " AND ($2::text IS NULL OR segment = $2) AND ($3::boolean IS NULL OR is_blocked = $3)"
+async def list_customers(
+    pool: Pool, store_id: UUID, listing: CustomerListing, email_hash: str | None
+) -> tuple[list[ListedCustomer], int]:
+    """A page and the number of all that match, as of one moment.
+
+    Under equal keys the id decides, so that pages never overlap.
+    """
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        matching = await listed.matching(connection, store_id, listing, email_hash)
+        if listing.page.offset >= matching.total:
+            return [], matching.total
+        rows = await connection.fetch(
+            _page(matching, listing), *matching.values, listing.page.size, listing.page.offset
+        )
+        return [ListedCustomer(**_customer_fields(row)) for row in rows], matching.total
+
+
+def _page(matching: Matching, listing: CustomerListing) -> str:
+    """Of keys and ids first: whoever is on another page is not read."""
+    order, given = listing.order, len(matching.values)
+    return (
+        f"SELECT {_CUSTOMER} FROM (SELECT key, id FROM ({matching.statement}) AS matching"
+        f" ORDER BY key {order}, id {order} LIMIT ${given + 1} OFFSET ${given + 2}) AS page"
+        f" JOIN scorer.customers USING (id) ORDER BY key {order}, id {order}"
     )
-    given = (store_id, listing.segment, listing.blocked)
-    # orderby and order are one of the few words that their model admits.
-    rows = await pool.fetch(
-        f"SELECT {_CUSTOMER} {matching}"
-        f" ORDER BY {listing.orderby} {listing.order}, id {listing.order} LIMIT $4 OFFSET $5",
-        *given,
-        listing.page.size,
-        listing.page.offset,
-    )
-    total = await pool.fetchval(f"SELECT count(*) {matching}", *given)
-    return [ListedCustomer(**_customer_fields(row)) for row in rows], total
 
 
 async def list_score_history(pool: Pool, store_id: UUID, email_hash: str, page: Page) -> tuple[list[ScoreChange], int]:
