@@ -1,6 +1,7 @@
 """The whole system as processes, once for all end-to-end tests."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 
 import asyncpg
 import pytest
@@ -9,7 +10,8 @@ from api.stores import create_store
 from cli.stack_env import parse
 from local_stack.stack import Stack
 from shared.secrets import Vault
-from support import servers
+from support import rule_world, servers
+from support.rule_world import World
 
 
 @pytest.fixture(scope="session")
@@ -20,16 +22,27 @@ def stack_up() -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture
-async def road(stack_up: Stack) -> Mapping[str, str]:
+async def with_store(stack: Stack, url: str) -> Mapping[str, str]:
     """The values of its stack.env, with a store that is the test's own."""
-    values = parse(stack_up.folder.stack_env.read_text(encoding="utf-8"))
+    values = parse(stack.folder.stack_env.read_text(encoding="utf-8"))
     connection = await asyncpg.connect(values["TRUSTLENS_DATABASE_URL"])
     vault = Vault(values["TRUSTLENS_SECRET_KEYS"])
-    store = await create_store(connection, vault, url="https://shop.example", name="Shop")
+    store = await create_store(connection, vault, url=url, name="Shop")
     await connection.close()
     return values | {
         "TRUSTLENS_STORE_ID": str(store.id),
         "TRUSTLENS_API_KEY": store.api_key,
         "TRUSTLENS_WOOCOMMERCE_SECRET": store.woocommerce_secret,
     }
+
+
+@pytest.fixture
+async def road(stack_up: Stack) -> Mapping[str, str]:
+    return await with_store(stack_up, "https://shop.example")
+
+
+@pytest.fixture
+async def world(stack_up: Stack) -> AsyncIterator[World]:
+    """A shop of its own, whose webhooks come in and whose orders rules may change."""
+    async with rule_world.opened(partial(with_store, stack_up)) as world:
+        yield world

@@ -105,7 +105,7 @@ class Receiver:
     url: str = ""
     statuses: dict[str, int] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
-    before_answer: Callable[[], Awaitable[None]] | None = None
+    before_answer: Callable[[], Awaitable[object]] | None = None
     _arrived: "asyncio.Queue[Received]" = field(default_factory=asyncio.Queue)
 
     async def handle(self, request: web.Request) -> web.Response:
