@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 
 from rule_engine import commands
 from rule_engine.cooldown import Hour, Key
@@ -130,7 +132,11 @@ async def test_a_rule_that_fires_asks_for_each_action_and_keeps_what_it_saw(
             {"customer": snapshot(trust_score=47)},
             "trust_score < 30: actual 47",
         ),
-        ({"conditions": leaf("order.total", ">", 1)}, {}, "order.total: no order in this event"),
+        (
+            {"trigger": "chargeback_filed", "conditions": leaf("order.total", ">", 1)},
+            {"kind": "chargeback_filed"},
+            "order.total: no order in this event",
+        ),
         ({"mode": "shadow"}, {}, "shadow: would have fired"),
         ({}, {"depth": 3}, "depth 3: rules have triggered one another long enough"),
     ],
@@ -207,6 +213,26 @@ async def test_who_the_cooldown_holds_back_touches_no_hour(
     await engine.process([event(at=0 * MINUTE)])
     await engine.process([event(at=60 * MINUTE)])
     assert await pool.fetchval("SELECT array_agg(hour) FROM rule_engine.hours") == [T0]
+
+
+async def test_evaluations_are_counted_by_their_outcome(
+    engine: RuleEngine, create_rule: CreateRule, pool: asyncpg.Pool
+) -> None:
+    await create_rule(cooldown=0)
+    await create_rule(mode="shadow")
+    broken = await create_rule()
+    await pool.execute("UPDATE rule_engine.rules SET conditions = '{}' WHERE id = $1", UUID(broken["id"]))
+    before = counted()
+    batch = [event(), event(at=MINUTE)]
+    await engine.process(batch)
+    await engine.process(batch)
+    assert counted() - before == {"fired": 2, "skipped": 2, "failed": 2}
+
+
+def counted() -> Counter[str]:
+    name = "trustlens_rules_evaluations_total"
+    outcomes = ("fired", "skipped", "failed")
+    return Counter({it: int(REGISTRY.get_sample_value(name, {"outcome": it}) or 0) for it in outcomes})
 
 
 async def test_events_that_no_rule_waits_for_leave_nothing(

@@ -106,7 +106,8 @@ class RuleEngine:
         fired = [candidate for candidate in decided.fire if not in_shadow(candidate)]
         await _save_evaluations(transaction.connection, events, skipped)
         await _fire(transaction, fired)
-        return Counter(fired=len(fired)) + Counter("failed" if skip.failed else "skipped" for skip in skipped)
+        failed = sum(skip.failed for skip in skipped)
+        return Counter(fired=len(fired), skipped=len(skipped) - failed, failed=failed)
 
     def _judge(self, event: Event) -> list[Judged]:
         fields = fields_of(event)
