@@ -12,8 +12,9 @@ import pytest
 from api.stores import create_store
 from rule_engine import commands
 from rule_engine.rules import Trigger
+from rule_engine.starters import STARTERS
 from shared.broker import Broker
-from shared.commands import Answer, Command, Commands
+from shared.commands import Answer, Command, Commands, Refusal
 from shared.events import EventType
 from shared.ids import uuid7
 from shared.outbox import Outbox
@@ -428,3 +429,66 @@ async def test_what_a_store_lacks_is_a_doubt_until_it_has_it(owner: Owner, pool:
     assert len((await validated(owner, store_id=store.id, **draft))["warnings"]) == 2
     await pool.execute("UPDATE api.stores SET smtp = 'x', woocommerce_api = 'x' WHERE id = $1", store.id)
     assert (await validated(owner, store_id=store.id, **draft))["warnings"] == []
+
+
+async def test_starters_are_installed_off_and_once(owner: Owner, pool: asyncpg.Pool) -> None:
+    asked = {"webhook_url": "https://crm.example/hook", "slack_url": "https://hooks.slack.com/services/T/B/x"}
+    body = (await owner.ask("rule.install", asked)).body
+
+    assert {rule["starter"] for rule in body["installed"]} == set(STARTERS)
+    assert {rule["mode"] for rule in body["installed"]} == {"off"}
+    assert body["skipped"] == []
+    assert all("secret" in a for rule in body["installed"] for a in rule["actions"] if a["type"] == "send_webhook")
+    again = (await owner.ask("rule.install", asked)).body
+    assert again["installed"] == []
+    assert all(it["message"].startswith("is there already, as rule ") for it in again["skipped"])
+    assert await pool.fetchval("SELECT count(*) FROM rule_engine.versions") == len(STARTERS)
+
+    listed = (await owner.ask("rule.starters", {})).body
+    made = {rule["starter"]: rule["id"] for rule in body["installed"]}
+    assert {it["key"]: it["rule_id"] for it in listed} == made
+    await owner.done("rule.delete", {"id": made["segment_to_crm"]})
+    listed = (await owner.ask("rule.starters", {})).body
+    assert [it["key"] for it in listed if it["rule_id"] is None] == ["segment_to_crm"]
+
+
+async def test_a_starter_that_lacks_its_target_is_refused_by_name_or_left_out_of_all(owner: Owner) -> None:
+    refusal = (await owner.ask("rule.install", {"starters": ["segment_to_crm"]})).refusal
+    assert refusal is not None
+    assert refusal.params == {"starters.0": "segment_to_crm needs a webhook_id or a webhook_url"}
+    body = (await owner.ask("rule.install", {"email": "owner@shop.example"})).body
+    assert "notify_critical" in {rule["starter"] for rule in body["installed"]}
+    assert {"starter": "segment_to_crm", "message": "needs a webhook_id or a webhook_url"} in body["skipped"]
+
+
+async def test_a_starter_that_could_never_fire_under_the_store_s_thresholds_is_left_out(
+    owner: Owner, pool: asyncpg.Pool
+) -> None:
+    settings = json.dumps({"segments": {"risk": 35}})
+    await pool.execute(
+        "INSERT INTO scorer.scoring (store_id, version, currency, settings) VALUES ($1, 1, 'EUR', $2)", STORE, settings
+    )
+    asked = {"starters": ["risk_below_30", "segment_to_crm"], "webhook_url": "https://crm.example/hook"}
+    body = (await owner.ask("rule.install", asked)).body
+    assert [rule["starter"] for rule in body["installed"]] == ["segment_to_crm"]
+    ((key, message),) = [(it["starter"], it["message"]) for it in body["skipped"]]
+    assert (key, "can never hold together" in message) == ("risk_below_30", True)
+
+
+async def test_starters_need_room_for_those_that_are_new(owner: Owner, pool: asyncpg.Pool) -> None:
+    made = await owner.created()
+    await pool.execute(
+        "INSERT INTO rule_engine.rules (id, store_id, version, name, description, trigger, actions, cooldown,"
+        " hourly_limit, mode, created_at, updated_at) SELECT gen_random_uuid(), store_id, 1, name, '', trigger, '[]',"
+        " 0, 1, 'off', now(), now() FROM rule_engine.rules, generate_series(1, 999)"
+    )
+    one = {"starters": ["hold_high_risk_orders"]}
+    assert ((await owner.ask("rule.install", one)).refusal or Refusal(status=0, code="", message="")).status == 409
+    await owner.done("rule.delete", made)
+    assert len((await owner.ask("rule.install", one)).body["installed"]) == 1
+    assert (await owner.ask("rule.install", one)).body["installed"] == []
+
+
+async def test_the_schema_is_answered_as_a_form_needs_it(owner: Owner) -> None:
+    body = (await owner.ask("rule.schema", {})).body
+    assert {"json_schema", "triggers", "fields", "operators", "actions", "limits"} <= set(body)

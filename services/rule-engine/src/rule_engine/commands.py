@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
+from rule_engine import starters
 from rule_engine.rules import (
     READ_ONLY,
     Frame,
@@ -20,6 +21,8 @@ from rule_engine.rules import (
     rule_fields,
     rule_json,
 )
+from rule_engine.schema import schema
+from rule_engine.starters import Install
 from rule_engine.store import rules, rulesets, shops
 from rule_engine.targets import Settled, settled
 from rule_engine.validate import read, validate
@@ -104,14 +107,15 @@ class RuleCommands:
             "rule.restore": self.restore,
             "rule.delete": self.delete,
             "rule.validate": self.validate,
+            "rule.schema": self.schema,
+            "rule.starters": self.starters,
+            "rule.install": self.install,
         }
 
     async def create(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         asked: NewRule = parse(NewRule, command.data, context=self._reach)
-        # Raised first: it is locked until the commit, so two rules are not both the thousandth.
-        await rulesets.raise_revision(transaction.connection, command.store_id)
-        if await rules.count_rules(transaction.connection, command.store_id) >= MAX_RULES:
-            raise RefusedError(409, "trustlens_too_many_rules", f"A store may have {MAX_RULES:,} rules: delete one.")
+        await _lock_rules(transaction.connection, command.store_id)
+        await _require_room(transaction.connection, command.store_id, 1)
         return (await self._write(transaction.connection, command, asked, None)).json()
 
     async def update(self, transaction: Transaction, command: Command) -> dict[str, Any]:
@@ -167,6 +171,45 @@ class RuleCommands:
             errors += [Problem(tuple(path.split(".")), message) for path, message in targets.problems.items()]
         return {"valid": not errors, "errors": _told(errors), "warnings": _told(report.warnings)}
 
+    async def schema(self, _: Transaction, __: Command) -> dict[str, Any]:
+        return schema()
+
+    # Rules to start from ----------------------------------------------------------------------------------------------
+
+    async def starters(self, transaction: Transaction, command: Command) -> list[dict[str, Any]]:
+        """Each with the rule that was made from it, if one was and is there still."""
+        made = await rules.started(transaction.connection, command.store_id)
+        return [
+            {**starter, "rule_id": str(made[key]) if (key := starter["key"]) in made else None}
+            for starter in starters.listed()
+        ]
+
+    async def install(self, transaction: Transaction, command: Command) -> dict[str, Any]:
+        """Rules made from starters, off. Those that are there already, or could never fire here, are left out."""
+        asked: Install = parse(Install, command.data, context=self._reach)
+        chosen = starters.chosen(asked)
+        if chosen.problems:
+            raise invalid(chosen.problems)
+        connection, skipped = transaction.connection, dict(chosen.skipped)
+        await _lock_rules(connection, command.store_id)
+        made = await rules.started(connection, command.store_id)
+        skipped |= {key: f"is there already, as rule {made[key]}" for key in chosen.bodies if key in made}
+        bodies = {key: body for key, body in chosen.bodies.items() if key not in made}
+        await _require_room(connection, command.store_id, len(bodies))
+        installed = []
+        for key, body in bodies.items():
+            rule: NewRule = parse(NewRule, body, context=self._reach)
+            try:
+                written = await self._write(connection, command, rule, None, starter=key)
+            except RefusedError as error:  # nothing of it is written yet
+                skipped[key] = "is refused: " + "; ".join(error.refusal.params.values())
+            else:
+                installed.append({**written.json(), "starter": key})
+        told = [{"starter": key, "message": message} for key, message in skipped.items()]
+        return {"installed": installed, "skipped": told}
+
+    # Saving -----------------------------------------------------------------------------------------------------------
+
     async def _settled(self, connection: Connection, asked: NewRule, stored: Saved | None) -> Settled:
         return settled(
             asked.actions,
@@ -176,7 +219,15 @@ class RuleCommands:
             new_secret=generate,
         )
 
-    async def _write(self, connection: Connection, command: Command, asked: NewRule, stored: Saved | None) -> _Written:
+    async def _write(
+        self,
+        connection: Connection,
+        command: Command,
+        asked: NewRule,
+        stored: Saved | None,
+        *,
+        starter: str | None = None,
+    ) -> _Written:
         """
         Raises:
             RefusedError: 400, what is wrong with it.
@@ -192,9 +243,23 @@ class RuleCommands:
         if stored:
             saved = await _save(connection, command, replace(stored, fields=fields), stored, moved=bool(moved))
         else:
-            saved = await _insert(connection, command, fields)
+            saved = await _insert(connection, command, fields, starter)
         await rules.save_targets(connection, self._vault, saved, moved)
         return _Written(saved, _generated(targets), report.warnings)
+
+
+async def _lock_rules(connection: Connection, store_id: UUID) -> None:
+    """Until the commit nobody else adds a rule: so two are not both the thousandth, nor both made of one starter."""
+    await rulesets.raise_revision(connection, store_id)
+
+
+async def _require_room(connection: Connection, store_id: UUID, number: int) -> None:
+    """
+    Raises:
+        RefusedError: 409, so many more would be too many.
+    """
+    if await rules.count_rules(connection, store_id) + number > MAX_RULES:
+        raise RefusedError(409, "trustlens_too_many_rules", f"A store may have {MAX_RULES:,} rules: delete one.")
 
 
 async def _named(connection: Connection, store_id: UUID, draft: Mapping[str, Any]) -> Saved | None:
@@ -230,10 +295,10 @@ def _fresh(body: Mapping[str, Any], stored: Saved) -> Mapping[str, Any]:
     return asked.fields
 
 
-async def _insert(connection: Connection, command: Command, fields: Mapping[str, Any]) -> Saved:
+async def _insert(connection: Connection, command: Command, fields: Mapping[str, Any], starter: str | None) -> Saved:
     now = datetime.now(UTC)
     saved = Saved(uuid7(), command.store_id, 1, fields, created_at=now, updated_at=now)
-    await rules.insert_rule(connection, saved)
+    await rules.insert_rule(connection, saved, starter=starter)
     await rules.insert_version(connection, saved, command.actor)
     return saved
 

@@ -19,6 +19,14 @@ async def count_rules(connection: Connection, store_id: UUID) -> int:
     return int(await connection.fetchval("SELECT count(*) FROM rule_engine.rules WHERE store_id = $1", store_id))
 
 
+async def started(connection: Connection, store_id: UUID) -> dict[str, UUID]:
+    """The rules that were made from starters, by the starter's key."""
+    rows = await connection.fetch(
+        "SELECT starter, id FROM rule_engine.rules WHERE store_id = $1 AND starter IS NOT NULL", store_id
+    )
+    return {row["starter"]: row["id"] for row in rows}
+
+
 async def lock_rule(connection: Connection, store_id: UUID, rule_id: UUID) -> Saved | None:
     """As it stands, until the commit."""
     row = await connection.fetchrow(
