@@ -115,6 +115,27 @@ async def test_a_given_secret_is_never_shown_and_doubted_when_it_is_short(
     assert short["warnings"] == ["secret: shorter than 32 characters, it can be guessed"]
 
 
+async def test_a_filter_is_judged_whenever_it_or_its_events_change_and_not_otherwise(
+    dispatcher: None, broker: Broker, shop: Shop, receiver: Receiver
+) -> None:
+    asked = {
+        "url": receiver.url,
+        "events": ["high_risk_order", "customer_blocked"],
+        "filter": {"field": "order.total", "operator": ">", "value": 200},
+    }
+    made = await answered(broker, shop, "webhook.create", asked)
+    assert made["warnings"] == [
+        "filter.field: order.total needs an order, and customer_blocked has none: it is not met then"
+    ]
+    narrowed = {"id": made["id"], "fields": {"events": ["customer_blocked"]}}
+    refusal = await refused(broker, shop, "webhook.update", narrowed)
+    assert refusal.params == {"filter.field": "order.total needs an order, and customer_blocked has none"}
+
+    await shop.pool.execute("UPDATE dispatcher.endpoints SET events = '{customer_blocked}' WHERE id = $1", made["id"])
+    off = await answered(broker, shop, "webhook.update", {"id": made["id"], "fields": {"enabled": False}})
+    assert (off["enabled"], off["filter"]) == (False, asked["filter"])
+
+
 async def test_each_bad_field_is_refused_by_name(dispatcher: None, broker: Broker, shop: Shop) -> None:
     asked = {"url": "http://10.0.0.1/", "events": ["order_placed"], "timeout": 31, "format": "teams", "nonsense": 1}
     refusal = await refused(broker, shop, "webhook.create", asked)

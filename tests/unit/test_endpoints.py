@@ -8,8 +8,16 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
-from dispatcher.endpoints import DEFAULT_EVENTS, PACE, SUBSCRIBABLE, NewEndpoint, Target
-from shared.mistakes import mistakes
+from dispatcher.endpoints import (
+    DEFAULT_EVENTS,
+    PACE,
+    SUBSCRIBABLE,
+    NewEndpoint,
+    Target,
+    filter_doubts,
+    filter_errors,
+)
+from shared.mistakes import by_path, mistakes
 from shared.targets import Reach
 
 URL = "https://receiver.example/hook"
@@ -135,6 +143,47 @@ def test_a_filter_is_a_condition_of_any_depth_that_is_not_too_large() -> None:
     assert asked(filter=condition).filter is not None
     leaf = {"field": "segment", "operator": "=", "value": "risk"}
     assert set(wrong(filter={"all": [leaf] * 10_000})) == {"filter.all"}
+
+
+TOTAL = {"field": "order.total", "operator": ">", "value": 200}
+NO_ORDER = "order.total needs an order, and"
+
+
+@pytest.mark.parametrize(
+    ("events", "given", "errors"),
+    [
+        (
+            [],
+            {"field": "trust_score", "operator": "<", "value": "30"},
+            {"filter.value": "trust_score is a whole number"},
+        ),
+        (
+            ["customer_blocked"],
+            {"any": [{"field": "segment", "operator": "=", "value": "Risk"}]},
+            {"filter.any.0.value": "segment is vip, trusted, normal, caution, risk or critical"},
+        ),
+        (["high_risk_order"], TOTAL, {}),
+        (["high_risk_order", "customer_blocked"], TOTAL, {}),
+        (["customer_blocked"], TOTAL, {"filter.field": f"{NO_ORDER} customer_blocked has none"}),
+        (
+            ["automation_triggered", "score_updated"],
+            {"not": TOTAL},
+            {"filter.not.field": f"{NO_ORDER} none of automation_triggered, score_updated has one"},
+        ),
+        (list(SUBSCRIBABLE), None, {}),
+    ],
+)
+def test_a_filter_that_nothing_can_pass_is_refused_at_its_place(
+    events: list[str], given: Any, errors: dict[str, str]
+) -> None:
+    assert by_path(filter_errors(asked(events=events, filter=given))) == errors
+
+
+def test_a_filter_on_what_only_some_of_its_events_have_is_doubted() -> None:
+    assert filter_doubts(asked(events=["high_risk_order"], filter=TOTAL)) == []
+    assert filter_doubts(asked(events=["high_risk_order", "customer_blocked"], filter=TOTAL)) == [
+        f"filter.field: {NO_ORDER} customer_blocked has none: it is not met then"
+    ]
 
 
 def test_standard_webhooks_take_a_secret_that_every_library_reads_alike() -> None:

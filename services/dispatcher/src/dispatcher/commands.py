@@ -1,7 +1,7 @@
 """What others ask of the dispatcher, through the queue `dispatcher.commands`."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, assert_never
 from uuid import UUID
@@ -16,13 +16,14 @@ from dispatcher.classify import Answer
 from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import Delivery
 from dispatcher.destinations import slack, webhook
-from dispatcher.endpoints import Endpoint, NewEndpoint, endpoint_json
+from dispatcher.endpoints import Endpoint, NewEndpoint, endpoint_json, filter_doubts, filter_errors
 from dispatcher.fanout import SHAPE_SLACK, shape_of
 from dispatcher.replay import Replay
 from shared import jobs
 from shared.commands import BackgroundHandler, Command, Handler, RefusedError, invalid, parse
 from shared.db import Partitions, Pool, is_transient
 from shared.ids import derived, time_of, uuid7
+from shared.mistakes import by_path
 from shared.outbox import Transaction
 from shared.secrets import Vault, generate, generate_standard
 from shared.signing import is_standard_secret
@@ -106,6 +107,7 @@ class EndpointCommands:
     async def create(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         """A new endpoint. A generated secret is in this answer and in no other."""
         new: NewEndpoint = parse(NewEndpoint, command.data, context=self._reach)
+        _require_fitting(new)
         secret = new.secret or _generate(standard=new.standard_webhooks)
         endpoint = await store.insert_endpoint(
             transaction.connection,
@@ -116,24 +118,29 @@ class EndpointCommands:
             secret=secret,
         )
         await store.bump_revision(transaction.connection, [command.store_id])
-        return endpoint_json(endpoint, HEALTHY) | _secret_shown(given=new.secret, secret=secret)
+        doubts = [*_secret_doubts(new.secret), *filter_doubts(new)]
+        return endpoint_json(endpoint, HEALTHY) | _secret_shown(given=new.secret, secret=secret) | _doubted(doubts)
 
     async def update(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         """The endpoint with these fields changed. The secret is not one of them: it is rotated.
 
         A URL that stays is not judged anew: one that may not be called any more must not keep its endpoint switched on.
+        Nor is a filter, while its events stay too.
         """
         asked: _Change = parse(_Change, command.data)
         endpoint = await self._locked(transaction, command, asked.id)
         reach = self._reach if "url" in asked.fields else ANYWHERE
         changed = parse(NewEndpoint, changed_fields(endpoint, asked.fields), context=reach)
+        filtering = {"filter", "events"} & asked.fields.keys()
+        if filtering:
+            _require_fitting(changed)
         if changed.standard_webhooks and not _has_standard_secrets(endpoint):
             raise invalid({"standard_webhooks": "its secret is not a whsec_ one: rotate it to one first"})
         new = await store.replace_endpoint(
             transaction.connection, self._vault, asked.id, changed, keep_headers="headers" not in asked.fields
         )
         await store.bump_revision(transaction.connection, [command.store_id])
-        return await _shown(transaction, new)
+        return await _shown(transaction, new) | _doubted(filter_doubts(changed) if filtering else [])
 
     async def delete(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         endpoint_id = parse(_Named, command.data).id
@@ -155,7 +162,8 @@ class EndpointCommands:
             transaction.connection, self._vault, asked.id, secret=secret, overlap=overlap, now=self._clock()
         )
         await store.bump_revision(transaction.connection, [command.store_id])
-        return await _shown(transaction, new) | _secret_shown(given=asked.secret, secret=secret)
+        told = _secret_shown(given=asked.secret, secret=secret) | _doubted(_secret_doubts(asked.secret))
+        return await _shown(transaction, new) | told
 
     async def end_overlap(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         """The new secret alone signs from now on."""
@@ -292,13 +300,28 @@ def _generate(*, standard: bool) -> str:
     return generate_standard() if standard else generate()
 
 
+def _require_fitting(asked: NewEndpoint) -> None:
+    """
+    Raises:
+        RefusedError: 400, what of its filter can't be met.
+    """
+    if errors := filter_errors(asked):
+        raise invalid(by_path(errors))
+
+
 def _secret_shown(*, given: str | None, secret: str) -> dict[str, Any]:
-    """A generated secret, this once; a given one never, but a warning where it is short."""
-    if given is None:
-        return {"secret": secret}
-    if len(given) < SHORT_SECRET:
-        return {"warnings": [f"secret: shorter than {SHORT_SECRET} characters, it can be guessed"]}
-    return {}
+    """A generated secret, this once; a given one never."""
+    return {"secret": secret} if given is None else {}
+
+
+def _secret_doubts(given: str | None) -> list[str]:
+    if given is None or len(given) >= SHORT_SECRET:
+        return []
+    return [f"secret: shorter than {SHORT_SECRET} characters, it can be guessed"]
+
+
+def _doubted(doubts: Sequence[str]) -> dict[str, Any]:
+    return {"warnings": list(doubts)} if doubts else {}
 
 
 def _switched_off() -> RefusedError:

@@ -1,6 +1,6 @@
 """Endpoints: what a store owner may ask for, what is kept, what is shown."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, get_args
@@ -24,7 +24,10 @@ from dispatcher.breaker import Breaker
 from dispatcher.destinations.means import Credentials, Smtp
 from shared.conditions import Condition, too_large
 from shared.events import WebhookEvent
+from shared.fields import CONTEXTS, Group
 from shared.jsontext import api_time
+from shared.misfits import misfits, strangers
+from shared.mistakes import Problem
 from shared.signing import is_standard_secret
 from shared.targets import MASK, TargetHeaders, TargetUrl
 
@@ -164,6 +167,38 @@ class NewEndpoint(BaseModel):
         if wanted and secret is not None and not is_standard_secret(secret):
             raise PydanticCustomError("secret", "needs a secret of whsec_ and 24 to 64 bytes in base64", {})
         return wanted
+
+
+def filter_errors(asked: NewEndpoint) -> list[Problem]:
+    """Why a filter would let nothing pass: its operators and values, and fields that no subscribed event has."""
+    return [*misfits(asked.filter, _FILTER_PATH)] + [
+        Problem(problem.path, f"{problem.message}, and {_none_of(asked.events)}")
+        for problem, group in _missed(asked)
+        if not any(group in CONTEXTS[event] for event in asked.events)
+    ]
+
+
+def filter_doubts(asked: NewEndpoint) -> list[str]:
+    """Which subscribed events a filter holds back whatever they tell."""
+    lacking = (
+        (problem, [event for event in asked.events if group not in CONTEXTS[event]])
+        for problem, group in _missed(asked)
+    )
+    told = (Problem(problem.path, f"{problem.message}, and {_none_of(events)}") for problem, events in lacking)
+    return [f"{problem.dotted}: {problem.message}: it is not met then" for problem in told]
+
+
+_FILTER_PATH = ("filter",)
+
+
+def _missed(asked: NewEndpoint) -> list[tuple[Problem, Group]]:
+    """The fields that not all subscribed events have."""
+    common = frozenset.intersection(*(CONTEXTS[event] for event in asked.events))
+    return [*strangers(asked.filter, common, _FILTER_PATH)]
+
+
+def _none_of(events: Sequence[str]) -> str:
+    return f"{events[0]} has none" if len(events) == 1 else f"none of {', '.join(events)} has one"
 
 
 def endpoint_json(endpoint: Endpoint, breaker: Breaker) -> dict[str, Any]:
