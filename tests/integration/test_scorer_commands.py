@@ -133,6 +133,17 @@ async def test_what_a_rule_s_command_leads_to_continues_the_rule_s_chain(
     assert {event.cause for event in events} == {Cause(kind="rule", id=RULE, depth=2)}
 
 
+async def test_what_a_rule_does_to_a_customer_reaches_the_linked_ones_in_the_rule_s_chain(shop: Shop) -> None:
+    for n, who in ((1, JANE), (11, JOHN)):
+        await shop.process(*(order(n + more, who, marks=[ADDRESS]) for more in range(3)))
+    await shop.settle()
+    before = len(await shop.told(JOHN))
+    await shop.owner.answer(of_rule(shop, "customer.update", depth=2, is_blocked=True))
+    await shop.settle()
+    (moved,) = [event for event in (await shop.events(JOHN))[before:] if event.type == "score_updated"]
+    assert (moved.cause.kind, moved.cause.depth) == ("link", 2)
+
+
 async def test_what_a_rule_did_is_on_the_timeline_and_in_the_history_as_the_rule_s(shop: Shop) -> None:
     await shop.process(order(1))
     for kind, data in (

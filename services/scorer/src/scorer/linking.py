@@ -11,6 +11,7 @@ from scorer.customer import Customer, Key
 from scorer.facts import Folded, OrderState
 from scorer.store import links
 from shared.db import Connection
+from shared.events import Cause
 
 
 async def settle(
@@ -68,10 +69,10 @@ def _uses(state: OrderState) -> tuple[object, ...]:
     return (version.fingerprints, version.created_at, version.email_hash)
 
 
-async def touch(connection: Connection, touching: Sequence[Rescored], now: datetime) -> None:
-    """Neighbours of what history did are as quiet as history itself."""
-    quiet = [change.before.key for change in touching if change.asked == "history"]
-    others = [change.before.key for change in touching if change.asked != "history"]
+async def touch(connection: Connection, touching: Sequence[tuple[Rescored, Cause]], now: datetime) -> None:
+    """Neighbours of what history did are as quiet as history itself; of what a rule did, they continue its chain."""
+    quiet = {change.before.key: cause.depth for change, cause in touching if change.asked == "history"}
+    others = {change.before.key: cause.depth for change, cause in touching if change.asked != "history"}
     if quiet:
         await links.touch_linked(connection, quiet, reason="history", now=now)
     if others:

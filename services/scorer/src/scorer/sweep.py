@@ -8,8 +8,8 @@ from uuid import UUID
 import structlog
 
 from scorer.changes import Asked
-from scorer.customer import Key
 from scorer.store import orders, rescoring
+from scorer.store.rescoring import Due
 from scorer.worker import Scorer
 from shared.db import is_transient
 from shared.jobs import Job, Jobs, Page
@@ -107,8 +107,7 @@ async def _recompute_page(scorer: Scorer, transaction: Transaction, job: Job) ->
     if not keys:
         return None
     await scorer.partitions.cover(scorer.pool, [scorer.now()])
-    due: dict[Key, tuple[Asked]] = dict.fromkeys(keys, ("settings",))
-    await scorer.rescore(transaction, due)
+    await scorer.rescore(transaction, dict.fromkeys(keys, Due(frozenset({"settings"}))))
     return job.further(seen=len(keys), position=keys[-1][1])
 
 

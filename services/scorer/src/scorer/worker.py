@@ -26,6 +26,7 @@ from scorer.score import score
 from scorer.scoring import Scoring
 from scorer.store import customers, jobs, links, orders, published, rescoring, scoring
 from scorer.store.orders import CatalogueEntry, Saved
+from scorer.store.rescoring import Due
 from scorer.store.scoring import UNSET, StoredScoring
 from shared.broker import Outgoing
 from shared.consumer import Message
@@ -302,7 +303,7 @@ class Scorer:
         await published.save_events(connection, encoded)
         await published.save_timeline(connection, entries, now)
         await published.save_history(connection, points, now)
-        await linking.touch(connection, [change for change, _ in told if change.touches_linked], now)
+        await linking.touch(connection, [(change, cause) for change, cause in rescored if change.touches_linked], now)
         transaction.send(*(_outgoing(event, body) for event, body in encoded))
 
     async def rescore_due(self, limit: int) -> int:
@@ -314,20 +315,23 @@ class Scorer:
                 await self.rescore(transaction, due)
             return len(due)
 
-    async def rescore(self, transaction: Transaction, due: Mapping[Key, Collection[Asked]]) -> None:
+    async def rescore(self, transaction: Transaction, due: Mapping[Key, Due]) -> None:
         """Recalculate customers of whom no fact came. What did not move is not published."""
         connection = transaction.connection
         await self.hold_rules(connection, {store_id for store_id, _ in due})
         locked = await customers.lock(connection, list(due))
         now = self.now()
-        left = [key for key in locked if not _LOSING_ORDERS.isdisjoint(due[key])]
+        left = [key for key in locked if not _LOSING_ORDERS.isdisjoint(due[key].reasons)]
         await links.settle(connection, await links.moved(connection, left), reason="link", now=now)
         rescored: list[tuple[Rescored, Cause]] = []
-        loudest = {key: min(due[key], key=_loudness) for key in locked}
+        loudest = {key: min(due[key].reasons, key=_loudness) for key in locked}
         for asked in sorted(set(loudest.values())):
             some = {key: customer for key, customer in locked.items() if loudest[key] == asked}
             cause = Cause(kind=asked, id=uuid7())
-            rescored += [(change, cause) for change in await self.recalculate(connection, some, now, asked=asked)]
+            rescored += [
+                (change, cause.model_copy(update={"depth": due[change.before.key].depth}))
+                for change in await self.recalculate(connection, some, now, asked=asked)
+            ]
         await self.publish(transaction, rescored, now)
 
 

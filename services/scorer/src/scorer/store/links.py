@@ -5,7 +5,7 @@ commit, exclusively. So of two scorers that add one address at once, the second 
 has committed, and sees it. A hub is only share-locked by those who join it: they wait for nobody.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -202,27 +202,30 @@ async def _mark_members(
     )
 
 
-async def touch_linked(connection: Connection, keys: Sequence[Key], *, reason: Asked, now: datetime) -> None:
+async def touch_linked(connection: Connection, depths: Mapping[Key, int], *, reason: Asked, now: datetime) -> None:
     """Mark all who share a fingerprint, hubs apart, with customers whose own standing changed.
 
+    `depths`: for each, the rules in the chain of causes that changed it.
     Their fingerprints are share-locked first: who is just adding one is waited for, and then marked too.
     """
+    keys = [(*key, depth) for key, depth in depths.items()]
     await connection.execute(
         "SELECT FROM scorer.link_hashes h WHERE (h.store_id, h.hash) IN ("
         " SELECT f.store_id, f.hash FROM unnest($1::uuid[], $2::text[]) AS k (store_id, email_hash)"
         " JOIN scorer.fingerprints f ON f.store_id = k.store_id AND f.email_hash = k.email_hash)"
         " AND h.customers < $3 ORDER BY h.store_id, h.hash FOR SHARE",
-        *columns(keys, 2),
+        *columns(keys, 3)[:2],
         HUB,
     )
     await connection.execute(
-        "INSERT INTO scorer.rescore_due (store_id, email_hash, since, reason)"
-        " SELECT DISTINCT o.store_id, o.email_hash, $3::timestamptz, $4"
-        " FROM unnest($1::uuid[], $2::text[]) AS k (store_id, email_hash)"
+        "INSERT INTO scorer.rescore_due (store_id, email_hash, since, reason, depth)"
+        " SELECT o.store_id, o.email_hash, $4::timestamptz, $5, max(k.depth)"
+        " FROM unnest($1::uuid[], $2::text[], $3::int[]) AS k (store_id, email_hash, depth)"
         " JOIN scorer.fingerprints f ON f.store_id = k.store_id AND f.email_hash = k.email_hash"
-        " JOIN scorer.link_hashes h ON h.store_id = f.store_id AND h.hash = f.hash AND h.customers BETWEEN 2 AND $5"
-        " JOIN scorer.fingerprints o ON o.store_id = f.store_id AND o.hash = f.hash AND o.email_hash <> f.email_hash",
-        *columns(keys, 2),
+        " JOIN scorer.link_hashes h ON h.store_id = f.store_id AND h.hash = f.hash AND h.customers BETWEEN 2 AND $6"
+        " JOIN scorer.fingerprints o ON o.store_id = f.store_id AND o.hash = f.hash AND o.email_hash <> f.email_hash"
+        " GROUP BY o.store_id, o.email_hash",
+        *columns(keys, 3),
         now,
         reason,
         HUB - 1,

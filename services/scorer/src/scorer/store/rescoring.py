@@ -1,6 +1,7 @@
 """Customers to recalculate, marked by whoever touched them: neighbours, sweeps, settings changes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 from uuid import UUID
@@ -8,6 +9,15 @@ from uuid import UUID
 from scorer.changes import Asked
 from scorer.customer import Key
 from shared.db import Connection, columns
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Why a customer is to be recalculated."""
+
+    reasons: frozenset[Asked]
+    depth: int = 0
+    """Rules in the longest chain of causes that led to it."""
 
 
 async def mark(connection: Connection, keys: Sequence[Key], *, reason: Asked, now: datetime) -> None:
@@ -21,17 +31,19 @@ async def mark(connection: Connection, keys: Sequence[Key], *, reason: Asked, no
     )
 
 
-async def take(connection: Connection, limit: int) -> dict[Key, set[Asked]]:
+async def take(connection: Connection, limit: int) -> dict[Key, Due]:
     """Claim marks, the oldest first; gone when the transaction commits. Each customer with all reasons."""
     rows = await connection.fetch(
         "DELETE FROM scorer.rescore_due WHERE id IN ("
         " SELECT id FROM scorer.rescore_due ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)"
-        " RETURNING store_id, email_hash, reason",
+        " RETURNING store_id, email_hash, reason, depth",
         limit,
     )
-    taken: dict[Key, set[Asked]] = {}
+    taken: dict[Key, Due] = {}
     for row in rows:
-        taken.setdefault((row["store_id"], row["email_hash"]), set()).add(cast(Asked, row["reason"]))
+        key = (row["store_id"], row["email_hash"])
+        known = taken.get(key, Due(frozenset()))
+        taken[key] = Due(known.reasons | {cast(Asked, row["reason"])}, max(known.depth, row["depth"]))
     return taken
 
 

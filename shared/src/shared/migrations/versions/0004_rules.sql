@@ -54,6 +54,9 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Rules in the longest chain of causes that led to it: what a rule does to a customer, neighbours' events continue.
+ALTER TABLE scorer.rescore_due ADD depth integer NOT NULL DEFAULT 0;
+
 CREATE TABLE rule_engine.jobs (
     id uuid PRIMARY KEY,
     store_id uuid NOT NULL,
