@@ -1,6 +1,6 @@
 """The sums over a store's customers. Triggers add to them in stats_deltas; here these are folded."""
 
-from shared.db import Pool
+from shared.db import Connection, Pool
 
 FOLDED = 10_000
 """Rows in one statement: more than all scorers add between two looks, few enough for a short transaction."""
@@ -8,12 +8,12 @@ FOLDED = 10_000
 _SUMS = ("customers", "trust_score", "return_rate", "total_orders", "total_refunds")
 
 
-async def fold(pool: Pool) -> int:
+async def fold(connection: Connection | Pool) -> int:
     """Add what the commits since the last time added to the sums; how many rows that were.
 
     Any number of scorers may do it at once: each takes rows that no other has, and readers see a row or its sum.
     """
-    folded: int = await pool.fetchval(_FOLD, FOLDED)
+    folded: int = await connection.fetchval(_FOLD, FOLDED)
     return folded
 
 
