@@ -81,7 +81,8 @@ async def connect(url: str, *, size: int, application: str, statement_seconds: f
         max_size=size,
         timeout=10,
         command_timeout=statement_seconds,
-        server_settings={"application_name": f"trustlens {application}", "timezone": "UTC"},
+        # Compiling a plan takes longer than any of our statements saves by it.
+        server_settings={"application_name": f"trustlens {application}", "timezone": "UTC", "jit": "off"},
     )
 
 
