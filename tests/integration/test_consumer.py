@@ -228,6 +228,31 @@ async def test_a_key_that_is_missing_here_kills_no_message(broker: Broker, pool:
     assert await depth(broker, dead(QUEUE)) == 0
 
 
+async def test_messages_of_no_frame_and_of_many_arrive_whole_and_in_order(broker: Broker, pool: asyncpg.Pool) -> None:
+    sizes: asyncio.Queue[int] = asyncio.Queue()
+
+    async def process(batch: Sequence[int]) -> None:
+        for size in batch:
+            await sizes.put(size)
+
+    sent = [0, 1, 131_064, 131_065, 1_000_000, 0]  # what one frame of RabbitMQ's default holds, a byte more, many
+    consuming_sizes = Consumer(
+        queue=QUEUE,
+        schema="rule_engine",
+        broker=broker,
+        pool=pool,
+        parse=lambda message: len(message.body),
+        process=process,
+        batch_size=50,
+    )
+    await put(broker, QUEUE, [b"x" * size for size in sent])
+    stop = asyncio.Event()
+    running = asyncio.create_task(consuming_sizes.run(stop))
+    assert [await sizes.get() for _ in sent] == sent
+    stop.set()
+    await running
+
+
 async def test_a_deleted_queue_comes_back_with_the_connection_and_consuming_goes_on(
     broker: Broker, pool: asyncpg.Pool
 ) -> None:

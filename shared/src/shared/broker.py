@@ -5,7 +5,7 @@ beneath it (aiormq): one ack for many messages, no wrapper object per message.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,11 +18,10 @@ import structlog
 from aio_pika.exceptions import AMQPError
 from aiormq.abc import ChannelFrame
 from pamqp.base import Frame
-from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from shared import topology
+from shared import frames, topology
 from shared.metrics import BROKER_CONNECTED
 
 log = structlog.get_logger()
@@ -83,7 +82,10 @@ class Broker:
         """
         lost = asyncio.Event()
         connection = await aio_pika.connect(
-            self._url, timeout=10, client_properties={"connection_name": f"trustlens {self._service}"}
+            self._url,
+            connection_class=frames.Connection,
+            timeout=10,
+            client_properties={"connection_name": f"trustlens {self._service}"},
         )
         self._connection = connection
         connection.close_callbacks.add(lambda *_: lost.set())
@@ -201,69 +203,6 @@ async def _write(
             channel.delivery_tag = first
             raise
     return confirmations
-
-
-async def consume(
-    channel: aiormq.abc.AbstractChannel, queue: str, take: Callable[[aiormq.abc.DeliveredMessage], None]
-) -> None:
-    """Have each message of a queue given to `take` as soon as its last frame is there. The channel's only consumer.
-
-    The channel by itself hands each frame to a task of its own by a queue, and makes another task for each message.
-    """
-    assert isinstance(channel, aiormq.channel.Channel)  # noqa: S101  # whose frames these are
-    channel.frames = _Frames(channel, take)  # before the first message can come
-
-    async def never(_: aiormq.abc.DeliveredMessage) -> None:
-        raise RuntimeError("a message was taken apart elsewhere")
-
-    await channel.basic_consume(queue, never)
-
-
-class _Frames(asyncio.Queue[Any]):
-    """The frames of a channel that consumes: messages are put together here, the rest goes to the channel's reader."""
-
-    def __init__(self, channel: aiormq.channel.Channel, take: Callable[[aiormq.abc.DeliveredMessage], None]) -> None:
-        super().__init__()
-        self._channel = channel
-        self._take = take
-        self._rest = channel.frames
-        self._delivery: Basic.Deliver | None = None
-        """Of the message that is arriving; nothing else comes on a channel until it is there (AMQP 0-9-1 §4.2.6)."""
-        self._header: ContentHeader | None = None
-        self._parts: list[bytes] = []
-        self._missing = 0
-        """Bytes of its body."""
-
-    async def get(self) -> Any:
-        return await self._rest.get()
-
-    def task_done(self) -> None:
-        self._rest.task_done()
-
-    async def put(self, item: tuple[int, Any]) -> None:
-        frame = item[1]
-        if isinstance(frame, Basic.Deliver):
-            self._delivery = frame
-        elif self._delivery is None:
-            await self._rest.put(item)
-        elif isinstance(frame, ContentHeader):
-            self._header, self._missing = frame, frame.body_size
-            self._end()
-        elif isinstance(frame, ContentBody):
-            self._parts.append(frame.value)
-            self._missing -= len(frame.value)
-            self._end()
-        else:
-            await self._rest.put(item)
-
-    def _end(self) -> None:
-        if self._missing > 0 or self._delivery is None or self._header is None:
-            return
-        message = aiormq.abc.DeliveredMessage(
-            delivery=self._delivery, header=self._header, body=b"".join(self._parts), channel=self._channel
-        )
-        self._delivery, self._header, self._parts = None, None, []
-        self._take(message)
 
 
 def _forget(channel: aiormq.channel.Channel, message_id: str, tag: int, _: "asyncio.Future[Any]") -> None:

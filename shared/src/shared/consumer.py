@@ -21,8 +21,9 @@ import structlog
 from aiormq.exceptions import ChannelNotFoundEntity
 from pydantic import ValidationError
 
-from shared.broker import BROKER_ERRORS, Broker, Outgoing, consume
+from shared.broker import BROKER_ERRORS, Broker, Outgoing
 from shared.db import Pool, is_transient
+from shared.frames import consume
 from shared.ids import derived
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, MESSAGES, PARSE_SECONDS, RETRIES
 from shared.outcome import Dead, Done, Outcome
