@@ -12,7 +12,7 @@ from yarl import URL
 
 from dispatcher.send import Sender, open_session
 from shared.targets import Reach
-from support.bad_receivers import answering, post, request, serving
+from support.bad_receivers import answering, post, request, serving, silent
 
 LOCAL = Reach(allow_http=True, allowed=[ip_network("127.0.0.0/8"), ip_network("::1/128")])
 
@@ -51,6 +51,23 @@ async def test_a_connection_that_was_closed_while_idle_costs_no_attempt(sender: 
         answers = [await post(sender, url) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert connections == 3
+
+
+async def test_a_task_whose_deadlines_passed_asks_again_and_can_still_be_cancelled(sender: Sender) -> None:
+    asked = asyncio.Event()
+
+    async def ask(url: str) -> None:
+        phases = [(await post(sender, url, timeout=0.05)).phase for _ in range(2)]
+        assert phases == ["first_byte", "first_byte"]
+        asked.set()
+        await post(sender, url, timeout=60)
+
+    async with serving(silent) as url:
+        asking = asyncio.create_task(ask(url))
+        await asked.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
 
 
 async def test_nobody_listening_is_a_failure_to_connect(sender: Sender) -> None:
