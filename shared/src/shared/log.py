@@ -25,7 +25,6 @@ def configure(service: str, *, level: str = "info", form: str = "auto", lines: L
         _Named(service),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
-        structlog.processors.StackInfoRenderer(),
     ]
     structlog.configure(
         processors=[*shared, *_rendering(console=console, lines=lines)],
@@ -63,7 +62,7 @@ def _without_traceback(_: object, __: str, event: structlog.typing.EventDict) ->
 def _rendering(*, console: bool, lines: Lines = NO_LINES) -> list[structlog.typing.Processor]:
     if console:
         return [Terminal(lines)]
-    return [structlog.processors.format_exc_info, _as_json]
+    return [_as_json]
 
 
 class _Named:
