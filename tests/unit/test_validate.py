@@ -330,6 +330,29 @@ def test_whatever_comes_is_judged_and_breaks_nothing(given: object) -> None:
     assert found.errors
 
 
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"name": "a\0"}, "/name"),
+        ({"name": "\ud800"}, "/name"),
+        ({"name": "x" * 1_000_000}, "/name"),
+        ({"description": "x" * 2001}, "/description"),
+        ({"cooldown": 2_592_001}, "/cooldown"),
+        ({"cooldown": 1.5}, "/cooldown"),
+        ({"hourly_limit": 0}, "/hourly_limit"),
+        ({"mode": "on"}, "/mode"),
+        ({"trigger": "customer_erased"}, "/trigger"),
+        ({"actions": []}, "/actions"),
+        ({"actions": [NOTE] * 11}, "/actions"),
+        ({"conditions": {"all": [leaf("trust_score", "<", 50)] * 51}}, "/conditions/all"),
+        ({"conditions": {"all": [{"any": [leaf("trust_score", "<", 50)] * 26}] * 2}}, "/conditions"),
+        ({"priority/~": 1}, "/priority~1~0"),
+    ],
+)
+def test_what_a_rule_cannot_be_is_refused_at_its_place(changes: dict[str, Any], pointer: str) -> None:
+    assert list(errors(**changes)) == [pointer]
+
+
 def test_a_thousand_levels_are_refused() -> None:
     tree: Any = leaf("trust_score", "<", 1)
     for _ in range(1000):

@@ -29,7 +29,7 @@ from shared.jsontext import api_time
 from shared.misfits import misfits, strangers
 from shared.mistakes import Problem
 from shared.signing import is_standard_secret
-from shared.targets import MASK, TargetHeaders, TargetUrl
+from shared.targets import MASK, SLACK_HOST, TargetHeaders, TargetUrl
 
 Mode = Literal["fire_and_log", "retry"]
 Format = Literal["trustlens", "slack"]
@@ -98,7 +98,6 @@ def subscribers(endpoints: Iterable[Endpoint], event: str) -> list[Endpoint]:
 
 
 _FILTER: TypeAdapter[Condition | None] = TypeAdapter(Condition | None)
-SLACK_HOST = "hooks.slack.com"
 PACE = timedelta(seconds=1)
 """Slack takes one message per second and webhook (its published limit), and answers 429 with Retry-After to more."""
 

@@ -17,10 +17,11 @@ from dispatcher.classify import Answer
 from dispatcher.deliveries import DOWN, DUPLICATE, Delivery, Step
 from dispatcher.destinations.means import Credentials, Smtp
 from dispatcher.destinations.webhook import Site
-from dispatcher.endpoints import PACE, SLACK_HOST, Endpoint, NewEndpoint, Target, parse_filter
+from dispatcher.endpoints import PACE, Endpoint, NewEndpoint, Target, parse_filter
 from dispatcher.schedule import RAMP_FIRST
 from shared.db import Connection, Pool, columns
 from shared.secrets import NoKeyError, Vault
+from shared.targets import SLACK_HOST
 
 if TYPE_CHECKING:  # it asks this file for its pages
     from dispatcher.replay import Replay
