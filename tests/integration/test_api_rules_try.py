@@ -203,7 +203,8 @@ async def test_without_such_an_event_one_is_made_up_of_the_customer_and_their_ne
     assert (told["values"]["order.total"], told["event"]["order_id"]) == (310.0, 2)
     assert (told["rule_id"], told["rule_version"]) == (None, None)
 
-    moved = {**LARGE, "trigger": "score_updated", "conditions": {"field": "score_delta", "operator": "<", "value": 0}}
+    fallen = {"field": "score_delta", "operator": "<", "value": 0}
+    moved = {**LARGE, "trigger": "score_updated", "conditions": fallen, "actions": [LARGE["actions"][1]]}
     told = (await trying(None, customer=jane, rule=moved)).json
     assert (told["outcome"], told["reason"]) == ("skipped", "score_delta < 0: actual 0")
 

@@ -15,6 +15,7 @@ import pytest
 
 from rule_engine import commands, trials
 from rule_engine.backtest import Backtest
+from rule_engine.happened import reader
 from rule_engine.rules import rule_of
 from rule_engine.store import backtests
 from rule_engine.store.backtests import Span
@@ -204,12 +205,13 @@ async def test_a_backtest_fires_for_exactly_the_events_that_the_live_engine_fire
 async def replayed(pool: asyncpg.Pool, backtest: Backtest, *, limit: int) -> list[UUID]:
     """The events that it would fire for, read in pages of some size."""
     span = Span(STORE, backtest.rule.trigger, BEGAN, datetime.now(UTC))
+    read = reader(backtest.rule.fields)
     fired: list[UUID] = []
     after = None
     async with pool.acquire() as connection:
         while page := await backtests.events(connection, span, after, limit):
-            after = page[-1][0]
-            fired += [it.event.id for it in backtest.play([Event.model_validate_json(body) for _, body in page])]
+            after = page[-1].place
+            fired += [it.event.id for it in backtest.play([read(kept) for kept in page])]
     return fired
 
 
@@ -329,6 +331,11 @@ async def test_the_fourth_backtest_of_a_store_has_to_wait(engine: Engine) -> Non
         ({}, 400, {"rule": "is missing"}),
         ({"rule_id": str(UUID(int=3))}, 404, {}),
         ({"rule": {**DRAFT, "trigger": "lunch"}}, 400, {"rule.trigger": ...}),
+        (
+            {"rule": {**DRAFT, "conditions": {"field": "trust_score", "operator": ">", "value": 100}}},
+            400,
+            {"rule.conditions.value": ...},
+        ),
         ({"rule": DRAFT, "days": 91}, 400, {"days": "should be less than or equal to 90"}),
         ({"rule": DRAFT, "days": 0}, 400, {"days": "should be greater than or equal to 1"}),
         ({"rule": DRAFT, "from": "yesterday"}, 400, {"from": "is not known here"}),

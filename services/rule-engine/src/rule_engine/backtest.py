@@ -9,15 +9,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from rule_engine import cooldown
 from rule_engine.cooldown import Hour, Key
 from rule_engine.evaluate import Candidate, Skipped, evaluate
+from rule_engine.happened import Happened, Order
 from rule_engine.rules import Rule
 from shared.events import Event
-from shared.fields import fields_of
 from shared.jsontext import api_time
 
 SAMPLES = 10
@@ -48,32 +48,33 @@ class Backtest:
     _room: int = REMEMBERED
     """Cooldowns that may be remembered before those that are over are let go."""
 
-    def play(self, events: Sequence[Event], live: Collection[UUID] = ()) -> list[Candidate]:
+    def play(self, events: Sequence[Happened], live: Collection[UUID] = ()) -> list[Candidate]:
         """The next events of the rule's trigger; those that it would fire for. `live`: the events for which it fired
         when they happened.
         """
-        judged = [evaluate(self.rule, event, fields_of(event)) for event in events]
+        # A Happened has, by the same names, all of an event that these two functions look at.
+        judged = [evaluate(self.rule, cast(Event, event), event.fields) for event in events]
         decided = cooldown.decide([it for it in judged if isinstance(it, Candidate)], self._last, self._fired)
         self._last |= decided.last
         self._fired |= decided.fired
         self._skipped.update(it.kind for it in (*judged, *decided.skipped) if isinstance(it, Skipped))
+        by_id = {event.id: event for event in events}
         for candidate in decided.fire:
-            self._count(candidate)
-        self._compare({event.id for event in events}, {it.event.id for it in decided.fire}, live)
+            self._count(candidate, by_id[candidate.event.id].order)
+        self._compare(by_id.keys(), {it.event.id for it in decided.fire}, live)
         self.events += len(events)
         if events and len(self._last) > self._room:
             self._forget(events[-1].recorded_at)
         return list(decided.fire)
 
-    def _count(self, candidate: Candidate) -> None:
-        customer, order = candidate.event.customer, candidate.event.data.order
+    def _count(self, candidate: Candidate, order: Order | None) -> None:
         self.firings += 1
-        self._customers.add(int(customer.email_hash[-SIXTY_FOUR_BITS:], 16))
+        self._customers.add(int(candidate.event.customer.email_hash[-SIXTY_FOUR_BITS:], 16))
         if order and order.id not in self._orders:
             self._orders.add(order.id)
             self._value[order.currency] = self._value.get(order.currency, Decimal(0)) + order.total
         if len(self._samples) < SAMPLES:
-            self._samples.append(_sample(candidate))
+            self._samples.append(_sample(candidate, order))
 
     def _compare(self, played: Collection[UUID], fired: Collection[UUID], live: Collection[UUID]) -> None:
         for event_id in played:
@@ -108,12 +109,12 @@ class Backtest:
 _AGREEMENT = ("both", "only_backtest", "only_live")
 
 
-def _sample(candidate: Candidate) -> dict[str, Any]:
+def _sample(candidate: Candidate, order: Order | None) -> dict[str, Any]:
     event = candidate.event
     return {
         "event_id": str(event.id),
         "at": api_time(event.recorded_at),
         "customer": event.customer.email_hash,
-        "order_id": event.data.order.id if event.data.order else None,
+        "order_id": order.id if order else None,
         "values": dict(candidate.values),
     }

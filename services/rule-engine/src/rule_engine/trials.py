@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -12,10 +12,12 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from rule_engine import tryout
 from rule_engine.backtest import Backtest
+from rule_engine.happened import Happened, Kept, Place, reader
 from rule_engine.rules import READ_ONLY, NewRule, Rule, rule_fields, rule_of
-from rule_engine.store import backtests
-from rule_engine.store.backtests import Place, Span
+from rule_engine.store import backtests, shops
+from rule_engine.store.backtests import Span
 from rule_engine.tryout import Tried
+from rule_engine.validate import validate
 from shared import jobs
 from shared.commands import BackgroundHandler, Command, Handler, RefusedError, invalid, parse
 from shared.db import Connection, Pool
@@ -23,15 +25,16 @@ from shared.events import Event, EventData, Snapshot
 from shared.ids import uuid7
 from shared.jobs import Found, Job
 from shared.jsontext import api_time, dumps
-from shared.mistakes import mistakes
+from shared.mistakes import by_path, mistakes
 from shared.outbox import Transaction
 from shared.targets import Reach
 
 BACKTEST = "backtest"
 PAGE = 2000
 """Events read at once: 2 MB or so."""
-STEP = 50
-"""Events played between two looks at what else there is to do, live events above all: 2 ms or so."""
+STEP = 10
+"""Events played between two looks at what else there is to do: a fifth of a millisecond. Measured: with 40, live
+events took twice as long beside a backtest; with 10 as long as without one, for a tenth of its speed."""
 UNFINISHED = 3
 """Backtests of a store that may wait or run."""
 DAYS = 30
@@ -88,12 +91,15 @@ class _Tested:
 async def _rule(connection: Connection | Pool, store_id: UUID, asked: _Asked) -> _Tested:
     """
     Raises:
-        RefusedError: 404, there is no such rule; 400, none is named.
+        RefusedError: 404, there is no such rule; 400, none is named, or the draft could not be saved.
     """
     saved = asked.rule_id and await backtests.saved_rule(connection, store_id, asked.rule_id)
     if asked.rule_id and not saved:
         raise RefusedError(404, "trustlens_rule_not_found", "Rule not found.")
     if asked.rule:
+        report = validate(asked.rule, await shops.shop(connection, store_id))
+        if report.errors:
+            raise invalid({f"rule.{path}": why for path, why in by_path(report.errors).items()})
         return _Tested(rule_fields(asked.rule, {}), asked.rule_id, None)
     if not saved:
         raise invalid({"rule": "is missing"})
@@ -241,6 +247,7 @@ class _Run:
 
     id: UUID
     backtest: Backtest
+    read: Callable[[Kept], Happened]
     total: int
     place: Place | None = None
 
@@ -249,23 +256,26 @@ async def page(transaction: Transaction, job: Job, *, limit: int = PAGE) -> Job 
     """The next events played. What they came to is in memory: a job that is taken over begins again."""
     connection, asked = transaction.connection, _Queued.model_validate(job.params)
     span = Span(job.store_id, asked.rule["trigger"], asked.begin, asked.end)
-    run: _Run = job.carried or _Run(uuid7(), Backtest(asked.tested.rule), await backtests.count(connection, span))
+    run: _Run = job.carried or _begun(asked, await backtests.count(connection, span))
     found = await backtests.events(connection, span, run.place, limit)
     if not found:
         return Found(_result(asked, run.backtest))
-    run.place, _ = found[-1]
-    await _play(connection, run.backtest, asked.rule_id, found)
+    run.place = found[-1].place
+    await _play(connection, run, asked.rule_id, found)
     done = run.backtest.events
     return replace(job, done=done, total=run.total, position=f"{run.id}/{done}", carried=run)
 
 
-async def _play(
-    connection: Connection, backtest: Backtest, rule_id: UUID | None, found: list[tuple[Place, bytes]]
-) -> None:
-    (first, _, _), (last, _, _) = found[0][0], found[-1][0]
+def _begun(asked: _Queued, total: int) -> _Run:
+    rule = asked.tested.rule
+    return _Run(uuid7(), Backtest(rule), reader(rule.fields), total)
+
+
+async def _play(connection: Connection, run: _Run, rule_id: UUID | None, found: Sequence[Kept]) -> None:
+    first, last = found[0].place[0], found[-1].place[0]
     live = await backtests.fired(connection, rule_id, first, last) if rule_id else set()
     for n in range(0, len(found), STEP):
-        backtest.play([Event.model_validate_json(body) for _, body in found[n : n + STEP]], live)
+        run.backtest.play([run.read(kept) for kept in found[n : n + STEP]], live)
         await asyncio.sleep(0)
 
 

@@ -7,11 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from rule_engine.cooldown import Hour, Key
+from rule_engine.happened import Kept, Place
 from shared.db import Connection, Pool
 from shared.events import Event, OrderInfo, Snapshot
-
-Place = tuple[datetime, int, UUID]
-"""(recorded_at, sequence, id): the order in which events are played."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +35,11 @@ async def count(connection: Connection, span: Span) -> int:
     )
 
 
-async def events(connection: Connection, span: Span, after: Place | None, limit: int) -> list[tuple[Place, bytes]]:
-    """The next ones, as they were published; first of all those at the beginning."""
+async def events(connection: Connection, span: Span, after: Place | None, limit: int) -> list[Kept]:
+    """The next ones in their order; first of all those at the beginning."""
     at, sequence, event_id = after or (span.begin, -1, UUID(int=0))
     rows = await connection.fetch(
-        "SELECT recorded_at, sequence, id, body FROM scorer.events"
+        "SELECT recorded_at, sequence, id, email_hash, body FROM scorer.events"
         " WHERE store_id = $1 AND type = $2 AND recorded_at >= $3 AND recorded_at < $4"
         " AND (recorded_at, sequence, id) > ($3, $5, $6) ORDER BY recorded_at, sequence, id LIMIT $7",
         span.store_id,
@@ -52,7 +50,7 @@ async def events(connection: Connection, span: Span, after: Place | None, limit:
         event_id,
         limit,
     )
-    return [((row["recorded_at"], row["sequence"], row["id"]), row["body"]) for row in rows]
+    return [Kept((at, sequence, event_id), email_hash, body) for at, sequence, event_id, email_hash, body in rows]
 
 
 async def fired(connection: Connection, rule_id: UUID, begin: datetime, end: datetime) -> set[UUID]:
