@@ -266,3 +266,128 @@ class Backtested(_Answer):
     skipped: Mapping[str, int]
     samples: tuple[Sample, ...] = ()
     live: Agreement | None = None
+
+
+class Doubt(_Answer):
+    """What is wrong, or doubtful, at a place of a rule."""
+
+    pointer: str
+    message: str
+
+
+class RuleShown(_Answer):
+    id: UUID
+    version: int
+    name: str
+    description: str = ""
+    trigger: str
+    conditions: Any = None
+    actions: tuple[Mapping[str, Any], ...]
+    """A generated secret is in the answer that made it."""
+    cooldown: int
+    hourly_limit: int
+    mode: str
+    warnings: tuple[Doubt, ...] = ()
+
+
+class Judged(_Answer):
+    """What a draft of a rule is told."""
+
+    valid: bool
+    errors: tuple[Doubt, ...] = ()
+    warnings: tuple[Doubt, ...] = ()
+
+
+class StarterShown(_Answer):
+    """A rule to start from."""
+
+    key: str
+    name: str
+    description: str
+    needs: tuple[str, ...] = ()
+    """Of these, one at least is asked for when it is installed."""
+    rule_id: UUID | None = None
+    """The rule that was made from it."""
+
+
+class LeftOut(_Answer):
+    starter: str
+    message: str
+
+
+class Installed(_Answer):
+    installed: tuple[RuleShown, ...]
+    skipped: tuple[LeftOut, ...] = ()
+
+
+class Named(_Answer):
+    name: str
+    label: str
+
+
+class TriggerShown(Named):
+    groups: tuple[str, ...]
+
+
+class FieldShown(Named):
+    type: str
+    group: str
+    operators: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+
+
+class ActionShown(_Answer):
+    type: str
+    label: str
+
+
+class RuleSchema(_Answer):
+    """What rules are made of."""
+
+    triggers: tuple[TriggerShown, ...]
+    fields: tuple[FieldShown, ...]
+    actions: tuple[ActionShown, ...]
+
+
+class SavedVersion(_Answer):
+    version: int
+    saved_at: str
+    actor: str
+    changed: tuple[str, ...] = ()
+
+
+class DoneAction(_Answer):
+    type: str
+    status: str
+    detail: str | None = None
+
+
+class Evaluated(_Answer):
+    rule_id: UUID
+    rule_version: int
+    event_id: UUID
+    trigger: str
+    customer: str
+    order_id: int | None = None
+    outcome: str
+    reason: str
+    values: Mapping[str, Any] = {}
+    actions: tuple[DoneAction, ...] = ()
+    at: str
+
+
+class Considered(_Answer):
+    """What a rule made of one event, or why nothing."""
+
+    event_id: UUID
+    trigger: str
+    at: str
+    outcome: str
+    reason: str
+    values: Mapping[str, Any] = {}
+    actions: tuple[DoneAction, ...] = ()
+
+
+class RuleWhy(_Answer):
+    answer: str
+    events: tuple[Considered, ...] = ()

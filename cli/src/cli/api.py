@@ -50,6 +50,9 @@ class Api:
     async def post(self, path: str, body: object = None) -> Any:
         return await self._call("POST", path, body=body)
 
+    async def put(self, path: str, body: object) -> Any:
+        return await self._call("PUT", path, body=body)
+
     async def patch(self, path: str, body: object) -> Any:
         return await self._call("PATCH", path, body=body)
 

@@ -16,6 +16,7 @@ from cli import (
     migrate,
     personas_run,
     replay,
+    rules,
     scoring,
     stack,
     stores,
@@ -45,6 +46,7 @@ app.command("replay-deliveries")(deliveries.replay)
 app.command("recompute")(jobs.recompute)
 app.command("sweep")(jobs.sweep)
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(rules.app, name="rules")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(dead.app, name="dead")
 app.add_typer(scoring.app, name="scoring")

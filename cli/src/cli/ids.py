@@ -1,15 +1,17 @@
-"""Ids as people give them: whole, or as much of the beginning as they have before them."""
+"""Ids as people give them: whole, or as much of the beginning as they have before them; rules by their names too."""
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from uuid import UUID
 
 from cli import api
-from cli.api import Api, ApiError
+from cli.api import MAX_PER_PAGE, Api, ApiError
 from cli.explanation import plain
 
 T = TypeVar("T")
 
+_BEGINNING = re.compile(r"[0-9a-fA-F]{8}[0-9a-fA-F-]*")
 NAMED = 5
 """How many are named where several begin so."""
 
@@ -44,3 +46,24 @@ async def whole(api: Api, path: str, given: str) -> UUID:
             more = ", …" if len(several) > NAMED else ""
             named = ", ".join(map(str, several[:NAMED]))
             raise ApiError(f"Several ids begin with {plain(given)}, give more of one: {named}{more}")
+
+
+async def rule_id(api: Api, given: str) -> UUID:
+    """The one rule of this id, whose id begins so, or whose name this is, or has this in it.
+
+    Raises:
+        ApiError: there is none, or there are several.
+    """
+    if _BEGINNING.fullmatch(given):
+        return await whole(api, "/rules", given)
+    found = await api.get("/rules", search=given, per_page=str(MAX_PER_PAGE))
+    named = [rule for rule in found if rule["name"].casefold() == given.casefold()] or found
+    match named:
+        case [one]:
+            return UUID(one["id"])
+        case []:
+            raise ApiError(f"No rule is called {plain(given)}: `trustlens rules list` shows those there are.")
+        case several:
+            more = ", …" if len(several) > NAMED else ""
+            told = ", ".join(f"{plain(rule['name'])} ({rule['id']})" for rule in several[:NAMED])
+            raise ApiError(f"Several rules are called like {plain(given)}, give the id of one: {told}{more}")

@@ -15,12 +15,15 @@ from cli import api
 from cli.answers import Backtested, RuleTried, Sample
 from cli.api import Api
 from cli.explanation import SHOWN_HASH, plain
-from cli.ids import whole
+from cli.ids import rule_id
 from cli.jobs import watched
 from shared.jsontext import dumps
 
 RuleOrFile = Annotated[
-    str, typer.Argument(metavar="RULE|FILE", help="A rule's id, or its first 8 characters, or a draft: a JSON file.")
+    str,
+    typer.Argument(
+        metavar="RULE|FILE", help="A rule's name, id, or the id's first 8 characters; or a draft: a JSON file."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what the API answers.")]
 
@@ -54,7 +57,7 @@ def drafted(given: str) -> dict[str, Any]:
 
 async def place(api: Api, given: str, draft: Mapping[str, Any]) -> str:
     """The path of a rule, or of drafts."""
-    return "/rules" if draft else f"/rules/{await whole(api, '/rules', given)}"
+    return "/rules" if draft else f"/rules/{await rule_id(api, given)}"
 
 
 # On one event ---------------------------------------------------------------------------------------------------------
