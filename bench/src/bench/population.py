@@ -26,13 +26,14 @@ FILLED = (
     "disputes",
     "fingerprints",
     "link_hashes",
+    "listed",
     "orders",
     "payments",
     "products",
     "refunds",
     "reported_refunds",
 )
-"""Tables of the scorer that population.sql fills."""
+"""Tables of the scorer that population.sql fills, or that follow one that it does."""
 FIRST_ORDERS = timedelta(days=520)
 """Before now; the last are 70 days old."""
 BLOCK = 64

@@ -18,6 +18,7 @@ from bench import (
     growth,
     hub,
     lanes,
+    lists,
     report,
     rules,
     scoring,
@@ -29,7 +30,8 @@ from bench.stack import Site
 OF_THE_SCORER = ("scoring", "growth", "explain", "burst", "hub", "lanes")
 OF_THE_DISPATCHER = ("dispatch", "delivery_latency", "fairness", "due_memory")
 OF_THE_RULE_ENGINE = ("rules", "backtest")
-NAMES = OF_THE_SCORER + OF_THE_DISPATCHER + OF_THE_RULE_ENGINE
+OF_THE_API = ("lists",)
+NAMES = OF_THE_SCORER + OF_THE_DISPATCHER + OF_THE_RULE_ENGINE + OF_THE_API
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Sizes:
     """That rules are played to."""
     backtest: int
     backtest_seconds: float
+    list_rounds: int
+    """How often each list is asked for."""
 
 
 def sizes(*, full: bool, scale: float) -> Sizes:
@@ -73,6 +77,7 @@ def sizes(*, full: bool, scale: float) -> Sizes:
         events=scaled(40_000 if full else 10_000),
         backtest=scaled(1_000_000 if full else 100_000),
         backtest_seconds=(30 if full else 5) * max(scale, 0.2),
+        list_rounds=10 if scale == 1 else 2,
     )
 
 
@@ -91,6 +96,8 @@ async def measure(name: str, site: Site, sizes: Sizes, orders: Path | None) -> R
         return await _of_the_rule_engine(name, site, sizes)
     if name in OF_THE_DISPATCHER:
         return await _of_the_dispatcher(name, site, sizes)
+    if name in OF_THE_API:
+        return await _of_the_api(name, site, sizes)
     return await _of_the_scorer(name, site, sizes, orders, datetime.now(UTC))
 
 
@@ -139,5 +146,13 @@ async def _of_the_rule_engine(name: str, site: Site, sizes: Sizes) -> Result:
             return await rules.measure(site, count=sizes.events, rounds=sizes.rounds)
         case "backtest":
             return await backtest.measure(site, count=sizes.backtest, seconds=sizes.backtest_seconds)
+        case _:
+            raise ValueError(f"{name} is no scenario: there are {', '.join(NAMES)}")
+
+
+async def _of_the_api(name: str, site: Site, sizes: Sizes) -> Result:
+    match name:
+        case "lists":
+            return await lists.measure(site, customers=sizes.large, rounds=sizes.list_rounds)
         case _:
             raise ValueError(f"{name} is no scenario: there are {', '.join(NAMES)}")

@@ -41,7 +41,7 @@ POSTGRES_SETTINGS = {
 STORES = 8
 PUBLISH_CHUNK = 500
 LOOK_SECONDS = 0.5
-MEASURED = ("scorer", "dispatcher", "rule-engine")
+MEASURED = ("scorer", "dispatcher", "rule-engine", "api")
 """Services that scenarios start."""
 
 
