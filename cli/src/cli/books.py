@@ -177,7 +177,7 @@ _NONE = (
         SELECT count(*) FROM {_FIRED} LEFT JOIN scorer.commands_seen c ON c.id = (a.action ->> 'id')::uuid
         WHERE {_OF_SCORER} AND c.id IS NULL AND f.recorded_at > now() - interval '7 days'
         """,
-        "queue scorer.commands, and the log of the scorer",
+        "queue scorer.actions, and the log of the scorer",
     ),
     (
         "deliveries whose attempts are not all recorded",

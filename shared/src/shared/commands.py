@@ -1,7 +1,8 @@
 """Commands: whoever wants a change asks the service that owns the table, and gets its answer.
 
 Each command has an id. Its answer is stored in the commit of its effect, so the same id again returns that answer.
-A rule's command goes through the outbox, without deadline or reply: what came of it is read from commands_seen.
+A rule's command goes through the outbox, without deadline or reply: what came of it is read from commands_seen. It has
+a queue of its own, lest a rule that fires a thousand times keep people waiting.
 """
 
 import asyncio

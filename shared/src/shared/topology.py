@@ -26,6 +26,7 @@ QUEUES = (
     Queue("scorer.facts", ((FACTS, "live.#"), (AUTOMATION, "#"))),
     Queue("scorer.backfill", ((FACTS, "history.#"),)),
     Queue("scorer.commands"),
+    Queue("scorer.actions"),
     Queue("rule-engine.events", ((EVENTS, "#"),)),
     Queue("rule-engine.commands"),
     Queue("dispatcher.events", ((EVENTS, "#"),)),

@@ -165,4 +165,4 @@ def _command(candidate: Candidate, asked: Asked) -> Outgoing:
         data=asked.data,
     )
     # The action's automation goes by its id already.
-    return Outgoing(derived("command", command.id), DIRECT, "scorer.commands", command.encode())
+    return Outgoing(derived("command", command.id), DIRECT, "scorer.actions", command.encode())

@@ -38,6 +38,7 @@ def _consume(service: Service, scorer: Scorer) -> None:
     service.work("scorer.facts", service.consume("scorer.facts", parse, scorer.process))
     service.work("scorer.backfill", service.consume("scorer.backfill", parse, scorer.process_history))
     service.work("scorer.commands", service.consume("scorer.commands", parse_asked, owner.process))
+    service.work("scorer.actions", service.consume("scorer.actions", parse_asked, owner.process))  # of rules
 
 
 async def _upkeep(service: Service, scorer: Scorer, settings: ScorerSettings) -> None:
