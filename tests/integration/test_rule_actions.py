@@ -65,7 +65,7 @@ async def test_a_fired_rule_tells_everybody_of_each_action_and_asks_the_scorer_i
         )
         assert dict(told[1].action.params) == {"text": "Look."}
         assert await depth(broker, queue) == 0
-    asked = [Command.model_validate_json(found.body) for found in await take(broker, "scorer.commands", 2)]
+    asked = [Command.model_validate_json(found.body) for found in await take(broker, "scorer.actions", 2)]
     assert [(one.id, one.type, dict(one.data)) for one in asked] == [
         (ids[0], "customer.update", {"email_hash": JANE, "is_blocked": True, "reason": "Rule: Serial returner"}),
         (ids[2], "customer.tag", {"email_hash": JANE, "tag": "watch"}),
@@ -76,7 +76,7 @@ async def test_a_fired_rule_tells_everybody_of_each_action_and_asks_the_scorer_i
             Cause(kind="rule", id=rule_id, depth=2),
             None,
         )
-    assert await depth(broker, "scorer.commands") == 0
+    assert await depth(broker, "scorer.actions") == 0
     assert await pool.fetchval("SELECT count(*) FROM rule_engine.outbox") == 0
 
 
@@ -87,6 +87,6 @@ async def test_a_rule_in_shadow_or_off_asks_for_nothing(
     async with publishing(pool, broker) as outbox:
         await saved(outbox, broker, vault, mode=mode)
         await RuleEngine(outbox, pool).process([event("segment_changed")])
-    for queue in ("dispatcher.automation", "scorer.facts", "scorer.commands"):
+    for queue in ("dispatcher.automation", "scorer.facts", "scorer.actions"):
         assert await depth(broker, queue) == 0
     assert await pool.fetchval("SELECT count(*) FROM rule_engine.firings") == 0
