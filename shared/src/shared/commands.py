@@ -299,13 +299,17 @@ class Asker:
         actor: str,
         data: Mapping[str, Any],
         within: timedelta = DEADLINE,
+        command_id: UUID | None = None,
     ) -> Answer:
-        """
+        """The answer; to a `command_id` that was executed before, the one of that time.
+
         Raises:
             NoAnswerError: no answer in time: the broker or the owner is down, or too busy.
         """
         deadline = datetime.now(UTC) + within
-        command = Command(id=uuid7(), type=command_type, store_id=store_id, actor=actor, deadline=deadline, data=data)
+        command = Command(
+            id=command_id or uuid7(), type=command_type, store_id=store_id, actor=actor, deadline=deadline, data=data
+        )
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[str(command.id)] = answer
         try:

@@ -7,10 +7,11 @@ from functools import partial
 import structlog
 from aiohttp import web
 
+from api import audit, idempotency, protocol
 from api.app import PARTITIONED, build, state_of
 from api.ingest.intake import forget_seen
 from api.settings import ApiSettings
-from shared import db, health
+from shared import db
 from shared.service import every, main, running
 
 HOUR = 3600.0
@@ -27,9 +28,8 @@ async def run(
         async def broker_answers() -> bool:
             return service.broker.connected
 
-        runner, service.port = await health.serve(
-            build(state, broker_answers=broker_answers), settings.host, settings.port
-        )
+        app = build(state, settings, broker_answers=broker_answers)
+        runner, service.port = await protocol.serve(app, settings.host, settings.port)
         structlog.get_logger().info("service.listening", port=service.port)
         listening(service.port)
         # The requests in hand end before the intake that they wait for: work before plumbing.
@@ -37,8 +37,16 @@ async def run(
         service.plumbing("intake", state.intake.run())
         keep = {"api.raw_input": settings.raw_input_days}
         service.work("upkeep", every(HOUR, partial(service.upkeep, partitions, keep), stop))
-        service.work("forgetting", every(HOUR, partial(forget_seen, service.pool, settings.input_seen_days), stop))
+        service.work("forgetting", every(HOUR, partial(_forget, service.pool, settings), stop))
+        service.work("usage", state.usage.run(settings.last_used_seconds, stop))
         await service.until_stopped()
+
+
+async def _forget(pool: db.Pool, settings: ApiSettings) -> None:
+    """What is kept row by row, and long enough."""
+    await forget_seen(pool, settings.input_seen_days)
+    await audit.forget(pool, settings.audit_days)
+    await idempotency.forget(pool)
 
 
 async def _until(stop: asyncio.Event, runner: web.AppRunner) -> None:

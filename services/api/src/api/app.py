@@ -1,32 +1,72 @@
 """The HTTP application: all routes under WordPress' prefix, health beside them."""
 
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 
 from aiohttp import web
 
-from api import stores
+from api import audit as audit_log
+from api import auth, cors, stores
 from api.errors import in_wordpress_words
 from api.ingest.intake import Intake
+from api.limits import Limits
 from api.recent import Recent
-from api.routes import customers, dead, deliveries, ingest, jobs, rules, rules_try, stats, store, webhooks
+from api.routes import (
+    BASE,
+    audit,
+    customers,
+    dead,
+    deliveries,
+    ingest,
+    jobs,
+    keys,
+    rules,
+    rules_try,
+    stats,
+    store,
+    webhooks,
+)
 from api.settings import ApiSettings
 from api.state import STATE, State
+from api.usage import Usage
 from shared import db, health
 from shared.commands import Asker
 from shared.service import Service
 
-BASE = "/wp-json/trustlens/v1"
 PARTITIONED = ("api.raw_input",)
 
 
-def build(state: State, *, broker_answers: health.Check) -> web.Application:
-    app = web.Application(middlewares=[in_wordpress_words])
+def build(state: State, settings: ApiSettings, *, broker_answers: health.Check) -> web.Application:
+    app = web.Application(middlewares=[audit_log.completed, in_wordpress_words])
     app[STATE] = state
-    for module in (customers, dead, deliveries, ingest, jobs, rules, rules_try, stats, store, webhooks):
-        app.add_routes([web.route(route.method, BASE + route.path, route.handler) for route in module.ROUTES])
+    for module in (audit, customers, dead, deliveries, ingest, jobs, keys, rules, rules_try, stats, store, webhooks):
+        app.add_routes([_under_base(route) for route in module.ROUTES])
     # A broker that is down stops nothing here: what is accepted waits in the outbox.
     health.add_routes(app, {"postgres": lambda: db.answers(state.pool)}, shown={"broker": broker_answers})
+    if state.limits:
+        app.on_response_prepare.append(auth.tell_limit)
+    if settings.cors_origins:
+        app.on_response_prepare.append(_cors(frozenset(settings.cors_origins)))
     return app
+
+
+def _under_base(route: web.RouteDef) -> web.RouteDef:
+    """With HEAD beside GET, as aiohttp's own `get` has it."""
+    return web.RouteDef(route.method, BASE + route.path, route.handler, route.kwargs)
+
+
+def _cors(origins: Collection[str]) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    async def tell(request: web.Request, response: web.StreamResponse) -> None:
+        told = cors.headers(
+            origins,
+            origin=request.headers.get("Origin"),
+            method=request.method,
+            asked=request.headers.get("Access-Control-Request-Method"),
+            allow=response.headers.get("Allow"),
+        )
+        response.headers.update(told)
+
+    return tell
 
 
 def state_of(service: Service, settings: ApiSettings, partitions: db.Partitions) -> State:
@@ -46,5 +86,8 @@ def state_of(service: Service, settings: ApiSettings, partitions: db.Partitions)
             batch_size=settings.batch_size,
         ),
         keys=Recent(lambda sha256: stores.find_key(pool, sha256), max_age=settings.memory_seconds),
+        usage=Usage(pool),
+        limits=Limits(settings.rate_limit) if settings.rate_limit else None,
+        trusted_proxies=settings.trusted_proxies,
         stores=Recent(lambda store_id: stores.find_secrets(pool, vault, store_id), max_age=settings.memory_seconds),
     )

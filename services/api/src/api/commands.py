@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from api import idempotency
 from api.errors import refused, unanswered
 from api.state import STATE
 from api.stores import Key
@@ -34,7 +35,13 @@ async def ask(
     within = at_least + state.command_within
     try:
         answer = await state.asker.ask(
-            owner, command, store_id=key.store_id, actor=f"key:{key.prefix}", data=data, within=within
+            owner,
+            command,
+            store_id=key.store_id,
+            actor=f"key:{key.prefix}",
+            data=data,
+            within=within,
+            command_id=idempotency.command_id(request),
         )
     except NoAnswerError:
         raise unanswered() from None

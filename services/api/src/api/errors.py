@@ -22,18 +22,28 @@ _HTTP_CODES = {
     405: ("rest_method_not_allowed", "The route exists, but not for this method."),
     413: ("rest_content_too_large", "The body is too large."),
     415: ("rest_unsupported_media_type", "The body must be JSON: Content-Type: application/json."),
+    417: ("rest_expectation_failed", "Of all that Expect may ask for, only 100-continue is known here."),
 }
 
 
 class ApiError(Exception):
     """The answer to the caller, where it is not what was asked for."""
 
-    def __init__(self, status: int, code: str, message: str, params: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(code)
         self.status = status
         self.code = code
         self.message = message
         self.params = params or {}
+        self.headers = headers or {}
 
 
 def invalid(params: Mapping[str, str]) -> ApiError:
@@ -59,7 +69,7 @@ def response(error: ApiError) -> web.Response:
     data: dict[str, object] = {"status": error.status}
     if error.params:
         data["params"] = error.params
-    headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else {}
+    headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else error.headers
     return as_json({"code": error.code, "message": error.message, "data": data}, status=error.status, headers=headers)
 
 
@@ -77,13 +87,13 @@ async def in_wordpress_words(
     except web.RequestPayloadError:
         return _refused(request, invalid({"body": "could not be read as its headers describe it"}))
     except web.HTTPException as error:
-        return _http(error)
+        return of_http(error, request.method)
     except Exception as error:  # noqa: BLE001  # the last resort: the caller gets an id, the log the place
-        return _unexpected(request, error)
+        return unexpected(request, error)
 
 
 def _route(request: web.Request) -> str | None:
-    """The path with its variables' names: the path itself may hold an e-mail."""
+    """The path with its variables' names: the path itself may hold an e-mail. None: there is no such route."""
     resource = request.match_info.route.resource
     return resource.canonical if resource else None
 
@@ -94,28 +104,41 @@ def _refused(request: web.Request, error: ApiError) -> web.Response:
     return response(error)
 
 
-def _http(error: web.HTTPException) -> web.Response:
+def of_http(error: web.HTTPException, method: str) -> web.Response:
     """What aiohttp raises by itself: no route, wrong method, too large."""
-    code, message = _HTTP_CODES.get(error.status, ("rest_error", error.reason))
-    answer = response(ApiError(error.status, code, message))
     if isinstance(error, web.HTTPMethodNotAllowed):
-        answer.headers["Allow"] = error.headers["Allow"]
-    return answer
+        return _not_so(error, method)
+    code, message = _HTTP_CODES.get(error.status, ("rest_error", error.reason))
+    return response(ApiError(error.status, code, message))
 
 
-def _unexpected(request: web.Request, error: Exception) -> web.Response:
+def _not_so(error: web.HTTPMethodNotAllowed, method: str) -> web.Response:
+    """The route is there, for other methods. OPTIONS asks which, and is answered."""
+    allow = {"Allow": ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))}
+    if method == "OPTIONS":
+        return web.Response(status=204, headers=allow)
+    return response(ApiError(405, *_HTTP_CODES[405], headers=allow))
+
+
+def unexpected(request: web.Request, error: Exception) -> web.Response:
+    """The answer to what nobody foresaw: something is away, or a mistake of ours."""
     if is_transient(error):
         log.warning("api.unavailable", route=_route(request), error=type(error).__name__)
         return response(unavailable())
+    return failed(error, route=_route(request), method=request.method)
+
+
+def failed(error: BaseException | None, *, route: str | None, method: str) -> web.Response:
+    """500 with an id that is in the log; all else is only there."""
     error_id = str(uuid7())
     # Frames without the error's text: it may repeat a value, and values may be personal.
     log.error(
         "api.failed",
-        route=_route(request),
-        method=request.method,
+        route=route,
+        method=method,
         error_id=error_id,
         error=type(error).__name__,
-        trace="".join(traceback.format_tb(error.__traceback__)),
+        trace="".join(traceback.format_tb(error.__traceback__)) if error else "",
     )
     body = {
         "code": "internal_server_error",

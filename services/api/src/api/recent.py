@@ -32,3 +32,7 @@ class Recent(Generic[K, V]):
             self._found.clear()
         self._found[key] = (asked_at, value)
         return value
+
+    def forget(self, key: K) -> None:
+        """It has changed: whoever asks next reads it."""
+        self._found.pop(key, None)

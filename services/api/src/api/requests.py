@@ -13,6 +13,8 @@ from shared.mistakes import mistakes
 MAX_OBJECT = 64 * 1024
 """Bytes of a body that describes one thing: fifty conditions and ten actions fit many times."""
 
+BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -21,7 +23,18 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     Raises:
         HTTPRequestEntityTooLarge: more than `limit` bytes.
     """
-    return await request.clone(client_max_size=limit).read()
+    raw = request.get(BODY)
+    return await request.clone(client_max_size=limit).read() if raw is None else raw
+
+
+def remember_body(request: web.Request, raw: bytes) -> None:
+    """For whoever reads it next: it comes only once."""
+    request[BODY] = raw
+
+
+def has_body(request: web.Request) -> bool:
+    """Whether one was sent, read already or not."""
+    return bool(request[BODY]) if BODY in request else request.can_read_body
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:
@@ -36,13 +49,18 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     return parse_text_object(await read_body(request, MAX_OBJECT))
 
 
+async def read_optional(request: web.Request) -> dict[str, Any]:
+    """As `read_object`; without a body as if it had been {}."""
+    return await read_object(request) if has_body(request) else {}
+
+
 async def read_nothing(request: web.Request) -> None:
     """Where there is nothing to say, an empty object may still be sent.
 
     Raises:
         ApiError: 400, each field that was given all the same.
     """
-    if request.can_read_body and (unknown := await read_object(request)):
+    if unknown := await read_optional(request):
         raise invalid(dict.fromkeys(unknown, "is not known here: nothing is asked for"))
 
 

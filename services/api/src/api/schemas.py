@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 from uuid import UUID
 
 from pydantic import (
@@ -23,6 +23,7 @@ from pydantic import (
 
 from api.dead import QUEUE_NAMES
 from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
+from api.scopes import Scope
 from shared.events import Segment, WebhookEvent
 from shared.jsontext import api_time
 
@@ -173,6 +174,19 @@ class DeadListing(DeadPlace, Listing):
     pass
 
 
+class AuditListing(Listing):
+    key: str | None = Field(default=None, max_length=64)
+    """A key's id, or its prefix."""
+    action: str | None = Field(default=None, max_length=200)
+    """As the entries have it: `PATCH /customers/{email_hash}`."""
+    object: str | None = Field(default=None, max_length=64)
+    """An id or a customer's hash."""
+    from_: Time | None = Field(default=None, alias="from")
+    """Inclusive."""
+    to: Time | None = None
+    """Exclusive."""
+
+
 class TimelineListing(Listing):
     type: str | None = Field(default=None, max_length=64)
     after: Time | None = None
@@ -198,6 +212,13 @@ class TagGiven(_Given):
 
 class NoteGiven(_Given):
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)]
+
+
+class KeyGiven(_Given):
+    name: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_printable)
+    ]
+    scopes: list[Scope] = Field(min_length=1, max_length=len(get_args(Scope)))
 
 
 class Erasure(_Query):
@@ -606,3 +627,41 @@ class Why(_Answer):
     """One sentence or two, about the newest event."""
     events: list[WhyEvent]
     """Newest first, ten at most."""
+
+
+class ApiKey(_Answer):
+    """Never the key itself."""
+
+    id: Id
+    name: str
+    scopes: list[str]
+    prefix: str
+    created_at: Moment
+    last_used_at: Moment | None
+    """To the minute."""
+    revoked_at: Moment | None
+
+
+class ApiKeyMade(_Answer):
+    id: Id
+    name: str
+    scopes: list[str]
+    prefix: str
+    key: str
+    """In this answer and in no other."""
+
+
+class Audited(_Answer):
+    id: Id
+    at: Moment
+    actor: str
+    """`key:<prefix>`, or `cli`."""
+    key_id: Id | None
+    key_name: str | None
+    action: str
+    """Method and route."""
+    objects: list[str]
+    """Ids and hashes: what the path names, then what was made."""
+    address: str | None
+    status: int | None
+    """Of the answer. null: it was begun, and nobody knows whether it was done."""

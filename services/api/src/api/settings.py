@@ -1,8 +1,19 @@
 """Settings of the api process."""
 
-from pydantic import Field
+import re
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, Field, field_validator
+from pydantic_settings import NoDecode
+
+from shared.egress import Network
 from shared.settings import Settings
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://([a-z0-9-]+\.)*[a-z0-9-]+(:[1-9][0-9]{0,4})?", text):
+        raise ValueError("must be an origin as browsers send it: https://dashboard.example, without a path")
+    return text
 
 
 class ApiSettings(Settings):
@@ -20,3 +31,18 @@ class ApiSettings(Settings):
     """How long a repeated delivery is recognised; the scorer finds later ones unchanged by itself."""
     command_seconds: float = Field(default=5, gt=0, le=60)
     """How long another service may take to answer a command; after it, it will not execute it."""
+    rate_limit: float = Field(default=0, ge=0, le=1_000_000)
+    """Requests per second that a key may make of each api process, and as many at once. 0: as many as it likes."""
+    last_used_seconds: float = Field(default=60, gt=0, le=3600)
+    """Time between two writes of when keys were used last."""
+    audit_days: int = Field(default=365, ge=1, le=3650)
+    """How long it is kept who changed what, and who read what is personal."""
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
+    """Networks whose X-Forwarded-For is believed, as CIDRs, comma-separated. Without any, the caller is the peer."""
+    cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode] = ()
+    """Origins whose pages may call the API from a browser, comma-separated. Without any, none may."""
+
+    @field_validator("trusted_proxies", "cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

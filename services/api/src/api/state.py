@@ -1,5 +1,6 @@
 """What the handlers of all routes share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -7,11 +8,14 @@ from uuid import UUID
 from aiohttp import web
 
 from api.ingest.intake import Intake
+from api.limits import Limits
 from api.recent import Recent
 from api.stores import Key, StoreSecrets
+from api.usage import Usage
 from shared.broker import Broker
 from shared.commands import Asker
 from shared.db import Pool
+from shared.egress import Network
 from shared.secrets import Vault
 
 
@@ -26,6 +30,10 @@ class State:
     keys: Recent[bytes, Key | None]
     """By SHA-256."""
     stores: Recent[UUID, StoreSecrets | None]
+    usage: Usage
+    limits: Limits | None
+    """None: keys may make as many requests as they like."""
+    trusted_proxies: Sequence[Network]
 
 
 STATE = web.AppKey("state", State)

@@ -12,8 +12,10 @@ from uuid import UUID
 
 import asyncpg
 
+from api.paging import Page
+from api.schemas import ApiKey
 from api.scopes import Scope
-from shared.db import Pool
+from shared.db import Connection, Pool
 from shared.ids import uuid7
 from shared.secrets import Vault, generate
 from shared.targets import MASK
@@ -53,6 +55,7 @@ class Key:
 
     id: UUID
     store_id: UUID
+    name: str
     scopes: frozenset[str]
     prefix: str
     sha256: bytes = field(repr=False)
@@ -74,9 +77,10 @@ def key_digest(key: str) -> bytes:
 
 async def find_key(pool: Pool, sha256: bytes) -> Key | None:
     row = await pool.fetchrow(
-        "SELECT id, store_id, scopes, prefix, sha256 FROM api.keys WHERE sha256 = $1 AND revoked_at IS NULL", sha256
+        "SELECT id, store_id, name, scopes, prefix, sha256 FROM api.keys WHERE sha256 = $1 AND revoked_at IS NULL",
+        sha256,
     )
-    return row and Key(row["id"], row["store_id"], frozenset(row["scopes"]), row["prefix"], row["sha256"])
+    return row and Key(**{**row, "scopes": frozenset(row["scopes"])})
 
 
 async def find_secrets(pool: Pool, vault: Vault, store_id: UUID) -> StoreSecrets | None:
@@ -178,3 +182,60 @@ async def create_key(conn: asyncpg.Connection, store_id: UUID, *, name: str, sco
     except asyncpg.ForeignKeyViolationError:
         raise LookupError(f"there is no store {store_id}") from None
     return created
+
+
+async def list_keys(connection: Connection | Pool, store_id: UUID, page: Page) -> tuple[list[ApiKey], int]:
+    """A page of a store's keys, also of those that were revoked, the newest first, and how many there are."""
+    rows = await connection.fetch(
+        "SELECT id, name, scopes, prefix, created_at, last_used_at, revoked_at FROM api.keys WHERE store_id = $1"
+        " ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3",
+        store_id,
+        page.size,
+        page.offset,
+    )
+    total = await connection.fetchval("SELECT count(*) FROM api.keys WHERE store_id = $1", store_id)
+    return [ApiKey(**row) for row in rows], total
+
+
+class LastKeyError(Exception):
+    """Without this key nobody could manage keys over the API any more."""
+
+
+async def revoke_key(
+    connection: Connection, store_id: UUID, key_id: UUID, now: datetime, *, keep_an_admin: bool
+) -> bytes | None:
+    """From now on, or since when it was; its SHA-256, or None: the store has no such key.
+
+    Raises:
+        LastKeyError: it is the last with the scope admin, and one is to be kept.
+    """
+    async with connection.transaction():
+        # Two that revoke each other take turns, so that the second sees what the first left.
+        await connection.execute("SELECT FROM api.stores WHERE id = $1 FOR UPDATE", store_id)
+        if keep_an_admin and await _is_last_admin(connection, store_id, key_id):
+            raise LastKeyError
+        sha256: bytes | None = await connection.fetchval(
+            "UPDATE api.keys SET revoked_at = coalesce(revoked_at, $3) WHERE id = $2 AND store_id = $1"
+            " RETURNING sha256",
+            store_id,
+            key_id,
+            now,
+        )
+    return sha256
+
+
+async def _is_last_admin(connection: Connection, store_id: UUID, key_id: UUID) -> bool:
+    admins = await connection.fetch(
+        "SELECT id FROM api.keys WHERE store_id = $1 AND revoked_at IS NULL AND 'admin' = ANY (scopes)", store_id
+    )
+    return [row["id"] for row in admins] == [key_id]
+
+
+async def save_last_used(pool: Pool, used: Mapping[UUID, datetime]) -> None:
+    """The later time wins, whichever replica comes last."""
+    await pool.execute(
+        "UPDATE api.keys SET last_used_at = greatest(last_used_at, at)"
+        " FROM unnest($1::uuid[], $2::timestamptz[]) AS used (key_id, at) WHERE id = key_id",
+        list(used),
+        list(used.values()),
+    )

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from api import commands
+from api import audit, commands
 from api.auth import needs
 from api.errors import ApiError, invalid
 from api.people import hash_of
@@ -112,6 +112,7 @@ async def events(request: web.Request, key: Key) -> web.Response:
 async def export(request: web.Request, key: Key) -> web.StreamResponse:
     """All that is known of the customer, as it stood at one moment."""
     hashed = await _existing(request, key)
+    await audit.begin(request, key)
     # Read whole before the first byte is answered: a slow reader holds no transaction, and a failure is still a 503.
     with SpooledTemporaryFile(max_size=_SPOOL) as spool:
         async for text in store.export_customer(request.app[STATE].pool, key.store_id, hashed):

@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from api import dead
+from api import audit, dead
 from api.auth import needs
 from api.dead import QUEUE_NAMES, DeadMessage
 from api.errors import ApiError
@@ -31,6 +31,7 @@ async def index(request: web.Request, key: Key) -> web.Response:
 @needs("admin")
 async def show(request: web.Request, key: Key) -> web.Response:
     """With its body, which may be personal."""
+    await audit.begin(request, key)
     found = await _look(request, key, query(request, DeadPlace))
     message = next((one for one in found if one.id == request.match_info["id"]), None)
     if message is None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from api import commands
+from api import audit, commands
 from api.auth import needs
 from api.errors import ApiError
 from api.requests import checked, path_uuid, query, read_nothing, read_object
@@ -40,6 +40,8 @@ async def show(request: web.Request, key: Key) -> web.Response:
     """With what was sent and answered, for keys that may see addresses."""
     delivery_id = path_uuid(request, "id")
     personal = allows(key.scopes, "pii")
+    if personal:
+        await audit.begin(request, key)
     pool = request.app[STATE].pool
     delivery = delivery_id and await store.show_delivery(pool, key.store_id, delivery_id, personal=personal)
     if not delivery:

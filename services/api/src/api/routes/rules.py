@@ -9,7 +9,7 @@ from api import commands, why
 from api.auth import needs
 from api.errors import ApiError, invalid
 from api.people import customer_asked
-from api.requests import path_uuid, query, read_object
+from api.requests import path_uuid, query, read_object, read_optional
 from api.responses import as_json, as_page
 from api.schemas import EvaluationListing, Listing, OfCustomer, Rule, RuleListing, Why, WhyEvent
 from api.state import STATE
@@ -94,8 +94,7 @@ async def starters(request: web.Request, key: Key) -> web.Response:
 
 @needs("write")
 async def install(request: web.Request, key: Key) -> web.Response:
-    given = await read_object(request) if request.can_read_body else {}
-    return as_json(await _command(request, key, "rule.install", given), status=201)
+    return as_json(await _command(request, key, "rule.install", await read_optional(request)), status=201)
 
 
 # Afterwards -----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from api import commands
 from api.auth import needs
 from api.errors import ApiError
 from api.people import hash_of
-from api.requests import checked, path_uuid, read_object
+from api.requests import checked, path_uuid, read_object, read_optional
 from api.responses import as_json
 from api.schemas import BacktestGiven, TrialGiven
 from api.state import STATE
@@ -50,8 +50,7 @@ async def backtest_saved(request: web.Request, key: Key) -> web.Response:
 
 
 async def _backtest(request: web.Request) -> dict[str, Any]:
-    given = await read_object(request) if request.can_read_body else {}
-    return checked(BacktestGiven, given).model_dump(exclude_none=True)
+    return checked(BacktestGiven, await read_optional(request)).model_dump(exclude_none=True)
 
 
 @needs("read")

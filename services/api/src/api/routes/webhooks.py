@@ -8,7 +8,7 @@ from aiohttp import web
 from api import commands
 from api.auth import needs
 from api.errors import ApiError
-from api.requests import checked, path_uuid, query, read_nothing, read_object
+from api.requests import checked, path_uuid, query, read_nothing, read_object, read_optional
 from api.responses import as_json, as_page
 from api.schemas import DeliveryListing, Endpoint, EndpointListing, Rotation
 from api.state import STATE
@@ -31,7 +31,7 @@ async def create(request: web.Request, key: Key) -> web.Response:
     return as_json(await commands.ask(request, key, commands.DISPATCHER, "webhook.create", given), status=201)
 
 
-@needs("write")
+@needs("write", changes=False)
 async def validate(request: web.Request, key: Key) -> web.Response:
     """Whether an endpoint could be created so; nothing is."""
     given = await read_object(request)
@@ -59,7 +59,7 @@ async def delete(request: web.Request, key: Key) -> web.Response:
 @needs("write")
 async def rotate_secret(request: web.Request, key: Key) -> web.Response:
     """A next secret beside the old one, for a while; a generated one is in this answer and in no other."""
-    given = checked(Rotation, await read_object(request) if request.can_read_body else {})
+    given = checked(Rotation, await read_optional(request))
     return as_json(await _ask(request, key, "webhook.rotate", given.model_dump(exclude_unset=True)))
 
 

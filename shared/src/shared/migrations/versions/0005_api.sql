@@ -126,3 +126,32 @@ CREATE TRIGGER follow_changed AFTER UPDATE ON scorer.customers REFERENCING OLD T
     FOR EACH STATEMENT EXECUTE FUNCTION scorer.follow_changed_customers();
 CREATE TRIGGER follow_gone AFTER DELETE ON scorer.customers REFERENCING OLD TABLE AS before
     FOR EACH STATEMENT EXECUTE FUNCTION scorer.follow_gone_customers();
+
+-- Keys, and who did what ---------------------------------------------------------------------------------------------
+
+ALTER TABLE api.keys ADD last_used_at timestamptz; -- to the minute
+
+CREATE TABLE api.audit (                     -- written before what it tells is done; its status after it
+    id uuid PRIMARY KEY,
+    store_id uuid NOT NULL,
+    at timestamptz NOT NULL,
+    actor text NOT NULL,                     -- key:<prefix>, or cli
+    key_id uuid,
+    key_name text,                           -- as it was called then
+    action text NOT NULL,                    -- method and route: PATCH /customers/{email_hash}
+    objects text[] NOT NULL,                 -- ids and hashes: what the path names, then what was made
+    address text,                            -- whence
+    status smallint                          -- of the answer; NULL: it was begun, and nobody knows
+);
+CREATE INDEX ON api.audit (store_id, at);
+CREATE INDEX ON api.audit (at);
+
+CREATE TABLE api.idempotency (               -- what was asked for with an Idempotency-Key
+    id uuid PRIMARY KEY,                     -- follows from the API key, the path and the Idempotency-Key
+    body bytea NOT NULL,                     -- SHA-256: the same id with another body is a mistake
+    claimed_until timestamptz,               -- while somebody is doing it; NULL: done
+    status smallint,
+    answer bytea,                            -- sealed
+    created_at timestamptz NOT NULL
+);
+CREATE INDEX ON api.idempotency (created_at);

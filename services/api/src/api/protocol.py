@@ -1,0 +1,88 @@
+"""Beneath the application: connections, and the answers to what is too broken to be routed."""
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from api import errors
+from api.errors import ApiError
+
+log = structlog.get_logger()
+
+
+class Protocol(web.RequestHandler):
+    """One connection. What aiohttp answers by itself, in plain text, is answered in WordPress' words.
+
+    Its own log lines carry the error's text, which repeats what was sent, so ours take their place.
+    """
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002  # aiohttp's words, which repeat what was sent
+    ) -> web.StreamResponse:
+        """
+        Raises:
+            ConnectionError: part of another answer is under way.
+        """
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun: no other can be sent")
+        if status == 500:
+            answer = errors.failed(exc, route=None, method=request.method)
+        else:
+            log.info("api.unreadable", status=status, error=type(exc).__name__)
+            answer = errors.response(ApiError(status, "rest_bad_request", "This could not be read as HTTP."))
+        answer.force_close()
+        return answer
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Also what is raised before a handler is asked: an Expect header that nobody can meet."""
+        if isinstance(resp, web.HTTPException):
+            resp = errors.of_http(resp, request.method)
+        return await super().finish_response(request, resp, start_time)
+
+    def log_exception(self, *_: Any, exc_info: BaseException | None = None, **__: Any) -> None:
+        """After an answer: the rest of its request could not be read, as a body that is not what it says."""
+        log.info("api.connection_closed", error=type(exc_info).__name__)
+
+
+class Site(web.BaseSite):
+    """Where connections are taken."""
+
+    __slots__ = ("_host", "_port")
+
+    def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
+        super().__init__(runner)
+        self._host = host
+        self._port = port
+
+    @property
+    def name(self) -> str:
+        return f"http://{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        await super().start()
+        loop, server = asyncio.get_running_loop(), self._runner.server
+        if server is None:
+            raise RuntimeError("the runner is not set up")
+
+        def connected() -> Protocol:
+            return Protocol(server, loop=loop, access_log=None)  # type: ignore[arg-type]  # as AppRunner hands it on
+
+        self._server = await loop.create_server(connected, self._host, self._port, backlog=self._backlog)
+
+
+async def serve(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
+    """Start listening; the runner (to clean up) and the port in use."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    await Site(runner, host, port).start()
+    return runner, runner.addresses[0][1]

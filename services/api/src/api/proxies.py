@@ -1,0 +1,35 @@
+"""Where a request comes from, through proxies that are trusted to say so."""
+
+from collections.abc import Sequence
+from ipaddress import IPv6Address, ip_address
+
+from shared.egress import Network
+
+
+def caller_address(peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]) -> str | None:
+    """The address nearest to the caller that we can know; an unreadable one ends the way there.
+
+    `forwarded`: the X-Forwarded-For headers in their order. Each proxy adds whom it was called by at the end, so they
+    are read from there, and only as far as those who wrote them are trusted: what is before that anybody can write.
+    """
+    hops = [hop.strip() for header in forwarded for hop in header.split(",")]
+    while hops and is_trusted(peer, trusted):
+        hop = _address(hops.pop())
+        if hop is None:
+            break
+        peer = hop
+    return peer
+
+
+def is_trusted(address: str | None, trusted: Sequence[Network]) -> bool:
+    known = _address(address or "")
+    return known is not None and any(ip_address(known) in network for network in trusted)
+
+
+def _address(text: str) -> str | None:
+    """Normalised, an IPv4 address in IPv6 clothes as what it is; None for what is no address, as `unknown`."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return str((address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address)

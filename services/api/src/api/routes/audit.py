@@ -1,0 +1,21 @@
+"""/audit: who changed what, and who read what is personal."""
+
+from aiohttp import web
+
+from api.auth import needs
+from api.requests import query
+from api.responses import as_page
+from api.schemas import AuditListing
+from api.state import STATE
+from api.store import audit as store
+from api.stores import Key
+
+
+@needs("admin")
+async def index(request: web.Request, key: Key) -> web.Response:
+    listing = query(request, AuditListing)
+    entries, total = await store.list_entries(request.app[STATE].pool, key.store_id, listing)
+    return as_page(request, entries, page=listing.page, total=total)
+
+
+ROUTES = [web.get("/audit", index)]
