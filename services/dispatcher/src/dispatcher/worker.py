@@ -79,17 +79,18 @@ class Worker:
         placed: list[New] = []
         jobs: list[Job] = []
         try:
-            async with self._pool.acquire() as connection, connection.transaction():
-                fanned = await fan_out(connection, batch)
-                inserted = await self._insert(connection, fanned, lease, placed)
+            async with self._pool.acquire() as connection:
+                async with connection.transaction():
+                    fanned = await fan_out(connection, batch)
+                    inserted = await self._insert(connection, fanned, lease, placed)
+                jobs = [_job(new, fanned, lease, lease_ends) for new in placed if new.delivery.id in inserted]
+                self._traffic.start(jobs)  # before the connection is given back, which takes a round trip
             _count_suppressed(fanned, inserted)
-            jobs = [_job(new, fanned, lease, lease_ends) for new in placed if new.delivery.id in inserted]
         finally:
             started = {job.delivery.id for job in jobs}
             for new in placed:
                 if new.delivery.id not in started:
                     self._traffic.give_back(new.delivery.target_id)
-        self._traffic.start(jobs)
 
     async def _insert(self, connection: Connection, fanned: Fanout, lease: UUID, placed: list[New]) -> set[UUID]:
         """Insert all; `placed` receives what got a place in its lane. Returns the ids that are new.
