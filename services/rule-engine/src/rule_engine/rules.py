@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import Field, StrictInt, TypeAdapter, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from rule_engine.actions import LABELS, PARAMS, Body, NewAction, SendToEndpoint, Text, action_json
+from rule_engine.actions import LABELS, PARAMS, Body, NewAction, Text, action_json
 from rule_engine.targets import Target
 from shared.conditions import Condition, Decide, compiled, fields_named, too_large
 from shared.jsontext import api_time
@@ -221,11 +221,6 @@ def rule_json(saved: Saved) -> dict[str, Any]:
         "created_at": api_time(saved.created_at),
         "updated_at": api_time(saved.updated_at),
     }
-
-
-def endpoints_named(asked: NewRule) -> dict[int, UUID]:
-    """The store's endpoints that its actions send to, by position."""
-    return {n: action.webhook_id for n, action in enumerate(asked.actions) if isinstance(action, SendToEndpoint)}
 
 
 # As it is changed -----------------------------------------------------------------------------------------------------
