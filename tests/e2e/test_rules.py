@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from cli import books
+from local_stack.stack import Stack
 from rule_engine.actions import LABELS
 from rule_engine.rules import Trigger
 from shared.fields import CONTEXTS
@@ -300,3 +303,25 @@ async def test_an_endpoint_that_is_a_rule_s_target_and_a_subscriber_is_told_of_t
     ]
     kept = await world.get(f"/deliveries?webhook_id={target['id']}")
     assert sorted((one["rule_id"] is not None, one["max_attempts"]) for one in kept) == [(False, 1), (True, 4)]
+
+
+@pytest.mark.parametrize("service", ["scorer", "rule-engine"])
+async def test_what_rules_ask_of_the_scorer_is_done_once_though_a_service_is_killed(
+    service: str, stack_up: Stack, world: World
+) -> None:
+    notes = [{"type": "add_note", "text": "seen"}, {"type": "tag_customer", "tag": "seen"}]
+    rule = await world.save(name="Every order", trigger="order_placed", actions=notes)
+    emails = [f"p{n}@killed.example" for n in range(80)]
+    placing = asyncio.gather(*(world.put(n, email) for n, email in enumerate(emails, 1)))
+    await world.fired(rule["id"])
+    os.kill(int((stack_up.folder.run / f"{service}.pid").read_text().split()[0]), signal.SIGKILL)
+    await asyncio.to_thread(stack_up.up)
+    await placing
+    assert len(await world.fired(rule["id"], len(emails))) == len(emails)
+    balance = await books.settled(world.road["TRUSTLENS_DATABASE_URL"], world.road["TRUSTLENS_AMQP_URL"], within=60)
+    assert (balance.balanced, balance.unfinished) == (True, 0), balance.lines
+    for email in emails:
+        customer = await world.customer(email)
+        entries = await world.get(f"/customers/{customer['email_hash']}/events?per_page=100")
+        told = Counter(entry["type"] for entry in entries)
+        assert (told["note_added"], told["tag_added"], told["automation_triggered"]) == (1, 1, 2), email

@@ -55,7 +55,7 @@ class World:
     async def fired(self, rule_id: str, count: int = 1) -> list[Any]:
         """The rule's firings, the newest first, once there are so many and all their actions are at their end."""
         while True:
-            found: list[Any] = await self.get(f"/rules/{rule_id}/evaluations?outcome=fired")
+            found: list[Any] = await self.get(f"/rules/{rule_id}/evaluations?outcome=fired&per_page=100")
             if len(found) >= count and not _UNDER_WAY & {done["status"] for it in found for done in it["actions"]}:
                 return found
             await asyncio.sleep(0.1)
