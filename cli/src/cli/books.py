@@ -131,6 +131,37 @@ _NONE = (
         """,
         "scorer.events against scorer.customers.sequence",
     ),
+    (
+        "sums of customers that a count does not confirm",
+        """
+        WITH kept AS (
+            SELECT store_id, segment, is_blocked, is_allowlisted, sum(customers) AS customers,
+                sum(trust_score) AS score, sum(return_rate) AS rate, sum(total_orders) AS orders,
+                sum(total_refunds) AS refunds
+            FROM (SELECT * FROM scorer.stats UNION ALL SELECT store_id, segment, is_blocked, is_allowlisted, customers,
+                trust_score, return_rate, total_orders, total_refunds FROM scorer.stats_deltas) AS added
+            GROUP BY store_id, segment, is_blocked, is_allowlisted HAVING sum(customers) <> 0
+        ), counted AS (
+            SELECT store_id, segment, is_blocked, is_allowlisted, count(*) AS customers, sum(trust_score) AS score,
+                sum(return_rate) AS rate, sum(total_orders) AS orders, sum(total_refunds) AS refunds
+            FROM scorer.customers GROUP BY store_id, segment, is_blocked, is_allowlisted
+        )
+        SELECT count(*) FROM kept FULL JOIN counted USING (store_id, segment, is_blocked, is_allowlisted)
+        WHERE (kept.customers, kept.score, kept.rate, kept.orders, kept.refunds)
+            IS DISTINCT FROM (counted.customers, counted.score, counted.rate, counted.orders, counted.refunds)
+        """,
+        "scorer.stats with scorer.stats_deltas, against scorer.customers",
+    ),
+    (
+        "customers whom lists show otherwise",
+        """
+        SELECT count(*) FROM scorer.customers c FULL JOIN scorer.listed l ON l.id = c.id
+        WHERE (c.store_id, c.created_at, c.last_order_at, c.total_orders, c.trust_score, c.is_blocked, c.is_allowlisted,
+            c.segment, c.return_rate::real, c.tags) IS DISTINCT FROM (l.store_id, l.created_at, l.last_order_at,
+            l.total_orders, l.trust_score, l.is_blocked, l.is_allowlisted, l.segment, l.return_rate, l.tags)
+        """,
+        "scorer.listed against scorer.customers",
+    ),
     ("recalculations due", "SELECT count(*) FROM scorer.rescore_due", "the scorer has not done them"),
     (
         "jobs not done",
