@@ -172,19 +172,3 @@ async def test_a_path_outside_the_api_is_told_likewise(api: ApiClient) -> None:
     answer = await api.request("GET", "/wp-admin")
 
     assert (answer.status, answer.json["code"]) == (404, "rest_no_route")
-
-
-async def test_an_error_of_ours_shows_an_id_and_nothing_else(api: ApiClient, pool: asyncpg.Pool) -> None:
-    await pool.execute(
-        "INSERT INTO scorer.customers (store_id, email_hash, email, segment, created_at, updated_at)"
-        " VALUES ($1, $2, 'jane@example.com', 'no such segment', now(), now())",
-        api.store.id,
-        "a" * 64,
-    )
-
-    answer = await api.get(f"/customers/{'a' * 64}")
-
-    assert answer.status == 500
-    assert answer.json["data"].keys() == {"status", "error_id"}
-    assert "jane" not in answer.text
-    assert "Traceback" not in answer.text

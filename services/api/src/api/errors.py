@@ -85,7 +85,9 @@ async def in_wordpress_words(
     except BadBodyError as error:
         return _refused(request, invalid(error.params))
     except web.RequestPayloadError:
-        return _refused(request, invalid({"body": "could not be read as its headers describe it"}))
+        answer = _refused(request, invalid({"body": "could not be read as its headers describe it"}))
+        answer.force_close()  # nobody knows where the next request begins
+        return answer
     except web.HTTPException as error:
         return of_http(error, request.method)
     except Exception as error:  # noqa: BLE001  # the last resort: the caller gets an id, the log the place

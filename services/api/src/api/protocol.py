@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError
 
 from api import errors
 from api.errors import ApiError
@@ -33,11 +34,7 @@ class Protocol(web.RequestHandler):
         """
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun: no other can be sent")
-        if status == 500:
-            answer = errors.failed(exc, route=None, method=request.method)
-        else:
-            log.info("api.unreadable", status=status, error=type(exc).__name__)
-            answer = errors.response(ApiError(status, "rest_bad_request", "This could not be read as HTTP."))
+        answer = errors.failed(exc, route=None, method=request.method) if status == 500 else _unreadable(status, exc)
         answer.force_close()
         return answer
 
@@ -50,8 +47,19 @@ class Protocol(web.RequestHandler):
         return await super().finish_response(request, resp, start_time)
 
     def log_exception(self, *_: Any, exc_info: BaseException | None = None, **__: Any) -> None:
-        """After an answer: the rest of its request could not be read, as a body that is not what it says."""
-        log.info("api.connection_closed", error=type(exc_info).__name__)
+        """The connection ends. It is the caller's doing where the rest of a body, already answered, is unreadable."""
+        if isinstance(exc_info, web.RequestPayloadError):
+            log.info("api.connection_closed", error=type(exc_info).__name__)
+        else:
+            errors.failed(exc_info, route=None, method="")
+
+
+def _unreadable(status: int, error: BaseException | None) -> web.Response:
+    log.info("api.unreadable", status=status, error=type(error).__name__)
+    if isinstance(error, ContentEncodingError):
+        message = "Content-Encoding may be gzip or deflate."
+        return errors.response(ApiError(415, "rest_unsupported_media_type", message))
+    return errors.response(ApiError(status, "rest_bad_request", "This could not be read as HTTP."))
 
 
 class Site(web.BaseSite):

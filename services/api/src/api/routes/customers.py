@@ -125,9 +125,10 @@ async def _sent(request: web.Request, spool: "SpooledTemporaryFile[bytes]") -> w
     response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
     response.content_length = spool.tell()
     await response.prepare(request)
-    spool.seek(0)
-    while chunk := spool.read(64 * 1024):
-        await response.write(chunk)
+    if request.method != "HEAD":
+        spool.seek(0)
+        while chunk := spool.read(64 * 1024):
+            await response.write(chunk)
     await response.write_eof()
     return response
 
