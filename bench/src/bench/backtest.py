@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -40,14 +41,13 @@ async def measure(site: Site, *, count: int, seconds: float) -> Result:
     shop = site.shops[0].id
     async with stack.track(site) as track:
         await _store(track, rules_engine.events([shop], 1, now=now)[0], count, now)
-        live = rules_engine.rules_that_hold(shop, 1)
-        await rules_engine.save(track, [(shop, live[0])], now)
+        live = replace(rules_engine.rules_that_hold(shop, 1)[0], hourly_limit=MILLION)
+        await rules_engine.save(track, [(shop, live)], now)
         async with rules_engine.engine(track) as engine, _arrivals(track) as came:
             drip = _Drip(track, shop, came)
             idle = await drip.during(asyncio.sleep(seconds))
-            rule = live[0]
-            holding = conditions_json(rule.conditions)
-            refusing = {"all": [{"field": "is_blocked", "operator": "=", "value": True}, holding]}
+            holding = conditions_json(live.conditions)
+            refusing = {"all": [holding, {"field": "total_orders", "operator": ">", "value": 1000}]}
             alone = [
                 await _backtest(track, shop, _draft(conditions), f"backtest, {name}", count)
                 for name, conditions in (("all fire", holding), ("none fires", refusing))
