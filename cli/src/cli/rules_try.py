@@ -174,7 +174,9 @@ def found(result: Backtested) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_row("rule", f"{plain(result.rule.name)}, over {result.days} days: {result.from_} to {result.to}")
     grid.add_row("played", _counted(result.events, f"{result.rule.trigger} event"))
-    grid.add_row("would have fired", f"{result.firings:,} times, for {_counted(result.customers, 'customer')}")
+    grid.add_row(
+        "would have fired", f"{_counted(result.firings, 'time')}, for {_counted(result.customers, 'customer')}"
+    )
     if result.order_value:
         grid.add_row("orders worth", _money(result.order_value))
     if result.skipped:
@@ -193,7 +195,7 @@ def _agreement(result: Backtested) -> str:
     if live.fired == live.both == result.firings:
         return f"fired for the same {_counted(live.fired, 'event')}"
     alone = f"{live.only_backtest:,} only in the backtest, {live.only_live:,} only live"
-    return f"fired {live.fired:,} times: {live.both:,} the same, {alone}"
+    return f"fired {_counted(live.fired, 'time')}: {live.both:,} the same, {alone}"
 
 
 def _money(values: Mapping[str, Decimal]) -> str:
