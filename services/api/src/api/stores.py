@@ -197,6 +197,14 @@ async def list_keys(connection: Connection | Pool, store_id: UUID, page: Page) -
     return [ApiKey(**row) for row in rows], total
 
 
+async def find_key_id(connection: Connection, store_id: UUID, given: str) -> UUID | None:
+    """By id or prefix."""
+    found: UUID | None = await connection.fetchval(
+        "SELECT id FROM api.keys WHERE store_id = $1 AND (id::text = lower($2) OR prefix = $2)", store_id, given
+    )
+    return found
+
+
 class LastKeyError(Exception):
     """Without this key nobody could manage keys over the API any more."""
 
