@@ -1,9 +1,10 @@
 """Ids that sort by time, and ids that follow from what they identify."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from uuid import RFC_4122, UUID
 
-from shared.ids import derived, uuid7
+from shared.ids import derived, derived_at, time_of, uuid7
 
 
 def test_a_version_7_id_carries_its_millisecond() -> None:
@@ -27,3 +28,12 @@ def test_a_derived_id_is_the_sha_1_of_its_parts() -> None:
 def test_a_derived_id_tells_order_and_number_of_parts_apart() -> None:
     event, rule = uuid7(), uuid7()
     assert len({derived(event, rule), derived(rule, event), derived(event, rule, 0), derived(event, rule, 1)}) == 4
+
+
+def test_an_id_of_a_time_carries_it_and_follows_from_its_parts() -> None:
+    at = datetime(2026, 6, 5, 14, 23, 0, 5000, tzinfo=UTC)
+    made = derived_at(at, "a", 1)
+
+    assert (made.version, made.variant, time_of(made)) == (7, RFC_4122, at)
+    assert len({made, derived_at(at, "a", 1)}) == 1
+    assert len({made, derived_at(at, "a", 2), derived_at(at + timedelta(milliseconds=1), "a", 1)}) == 3

@@ -10,8 +10,12 @@ _OURS = UUID("6f0e6c0a-5d0b-4d5e-9c5e-7b1f0a4f9a10")
 
 def uuid7() -> UUID:
     """A version 7 UUID: 48 bits of Unix milliseconds, then random bits (RFC 9562 §5.7)."""
-    random = int.from_bytes(os.urandom(10))
-    value = (time.time_ns() // 1_000_000) << 80 | random
+    return _version7(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10)))
+
+
+def _version7(milliseconds: int, rest: int) -> UUID:
+    """`rest`: 80 bits, of which 74 are taken."""
+    value = milliseconds << 80 | rest
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return UUID(int=value)
@@ -20,6 +24,11 @@ def uuid7() -> UUID:
 def time_of(id_: UUID) -> datetime:
     """When a version 7 UUID was made, to the millisecond."""
     return datetime.fromtimestamp((id_.int >> 80) / 1000, UTC)
+
+
+def derived_at(at: datetime, *parts: object) -> UUID:
+    """A version 7 UUID of that time, of which the other bits follow from the parts."""
+    return _version7(int(at.timestamp() * 1000), derived(*parts).int & ((1 << 80) - 1))
 
 
 def derived(*parts: object) -> UUID:

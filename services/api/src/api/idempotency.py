@@ -22,7 +22,7 @@ from api.state import STATE
 from api.store import idempotency as store
 from api.stores import Key
 from shared.db import Connection, Pool, is_transient
-from shared.ids import derived
+from shared.ids import derived, derived_at
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ class Claim:
 
     def next_command(self) -> UUID:
         """The id of the next command that is sent for it: the same, in turn, whoever does it again."""
-        return derived(self.id, self.body.hex(), self.since.isoformat(), next(self._commands))
+        return derived_at(self.since, self.id, self.body.hex(), self.since.isoformat(), next(self._commands))
 
 
 CLAIM: web.RequestKey[Claim] = web.RequestKey("idempotency", Claim)

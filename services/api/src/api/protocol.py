@@ -5,12 +5,15 @@ from typing import Any
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 
 from api import errors
 from api.errors import ApiError
 
 log = structlog.get_logger()
+
+MAX_LINE = 32 * 1024
+"""Bytes of a request's first line: a parameter that is far too long is told by its name, in answers of our own."""
 
 
 class Protocol(web.RequestHandler):
@@ -59,6 +62,8 @@ def _unreadable(status: int, error: BaseException | None) -> web.Response:
     if isinstance(error, ContentEncodingError):
         message = "Content-Encoding may be gzip or deflate."
         return errors.response(ApiError(415, "rest_unsupported_media_type", message))
+    if isinstance(error, LineTooLong):
+        return errors.response(ApiError(status, "rest_bad_request", "The address or a header is too long."))
     return errors.response(ApiError(status, "rest_bad_request", "This could not be read as HTTP."))
 
 
@@ -83,7 +88,8 @@ class Site(web.BaseSite):
             raise RuntimeError("the runner is not set up")
 
         def connected() -> Protocol:
-            return Protocol(server, loop=loop, access_log=None)  # type: ignore[arg-type]  # as AppRunner hands it on
+            none: Any = None  # as AppRunner hands it on, against the signature
+            return Protocol(server, loop=loop, access_log=none, max_line_size=MAX_LINE)
 
         self._server = await loop.create_server(connected, self._host, self._port, backlog=self._backlog)
 

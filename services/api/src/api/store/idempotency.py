@@ -25,11 +25,12 @@ async def claim(pool: Pool, asked_id: UUID, body: bytes, lease: timedelta) -> da
     """Since when it is ours to do: from now, or since it was begun by somebody who left it undone. None: it is not."""
     since: datetime | None = await pool.fetchval(
         "INSERT INTO api.idempotency AS known (id, body, claimed_until, created_at)"
-        " VALUES ($1, $2, now() + $3, now())"
+        " VALUES ($1, $2, now() + $3::interval, now())"
         " ON CONFLICT (id) DO UPDATE SET body = EXCLUDED.body, claimed_until = EXCLUDED.claimed_until,"
         " status = NULL, answer = NULL,"
-        " created_at = CASE WHEN known.created_at < now() - $4 THEN EXCLUDED.created_at ELSE known.created_at END"
-        " WHERE known.created_at < now() - $4"
+        " created_at = CASE WHEN known.created_at < now() - $4::interval"
+        " THEN EXCLUDED.created_at ELSE known.created_at END"
+        " WHERE known.created_at < now() - $4::interval"
         " OR (known.body = EXCLUDED.body AND known.status IS NULL AND known.claimed_until < now())"
         " RETURNING created_at",
         asked_id,
