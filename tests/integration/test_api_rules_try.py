@@ -341,6 +341,27 @@ async def test_a_draft_is_backtested_and_cancelled(api: ApiClient, pool: asyncpg
     assert (await api.get(f"/jobs/{asked.json['job_id']}")).json["result"] is None
 
 
+async def test_drafts_that_send_to_urls_of_their_own_are_tried_before_they_have_targets(
+    api: ApiClient, pool: asyncpg.Pool, engine: Jobs, trying: Any, jane: str
+) -> None:
+    await stored_events.store(pool, [placed(api, jane)])
+    url = "https://hooks.slack.com/services/T/B/X"
+    actions = [{"type": "send_slack", "url": url}, {"type": "send_webhook", "url": "https://crm.example/hook"}]
+    draft = {**LARGE, "actions": actions}
+
+    told = (await trying(None, customer=jane, rule=draft)).json
+    asked = await api.post("/rules/backtest", json={"rule": draft})
+    await engine.run_queued(asyncio.Event())
+    backtested = (await api.get(f"/jobs/{asked.json['job_id']}")).json["result"]
+
+    assert (told["outcome"], told["reason"]) == ("fired", "the conditions hold")
+    assert [it["would"] for it in told["actions"]] == [
+        "send a Slack message",
+        "POST to https://crm.example/hook, signed",
+    ]
+    assert (asked.status, backtested["firings"]) == (202, 1)
+
+
 async def test_trying_needs_a_key_that_reads_and_a_backtest_one_that_writes(
     api: ApiClient, pool: asyncpg.Pool, engine: Jobs, jane: str
 ) -> None:

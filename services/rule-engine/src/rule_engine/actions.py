@@ -213,18 +213,19 @@ NewAction = Annotated[
 
 
 def action_json(action: NewAction, target_id: UUID | None) -> dict[str, Any]:
-    """As it is kept and shown. `target_id`: of an action with a target of its own."""
+    """As it is kept and shown. `target_id`: of an action with a target of its own; None: it has none, or none yet."""
+    target = {"target_id": str(target_id)} if target_id else {}
     match action:
         case SendToUrl():
             return {
                 "type": action.type,
-                "target_id": str(target_id),
+                **target,
                 "url": action.url,
                 "headers": dict.fromkeys(action.headers, MASK),
                 "timeout": action.timeout,
             }
         case SendSlack():
-            shown = {"type": action.type, "target_id": str(target_id), "url": action.url}
+            shown = {"type": action.type, **target, "url": action.url}
             return shown | ({"text": action.text} if action.text else {})
         case _:
             return action.model_dump(mode="json", exclude_none=True)
