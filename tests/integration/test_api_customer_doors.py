@@ -350,6 +350,7 @@ async def test_an_export_is_all_that_is_known_of_the_customer_and_nothing_of_oth
         "modified_at": "2026-06-05 14:23:00",
     }
     assert exported == {
+        **{name: [] for name in ("events", "evaluations", "firings", "deliveries", "raw_input")},
         "links": {"phone": 1},
         "refunds": [{"order_id": 1, "id": number, "amount": "49.00", "reason": 'too "small"'} for number in (9, 10)],
         "coupons": [{"order_id": 1, "code": "welcome10", "once": True}],

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from api.ingest import woocommerce
+from api.ingest.about import about
 from api.ingest.intake import Input, Intake, NotCommittedError
 from api.settings import ApiSettings
 from api.stores import CreatedStore
@@ -269,4 +270,4 @@ async def test_no_store_waits_longer_than_the_limit_however_many_wait_for_a_data
 def some_input(number: int) -> Input:
     order = woocommerce.parse_order(encoded(id=number), b"k" * 32)
     fact = OrderFact(id=uuid7(), store_id=uuid7(), occurred_at=order.modified_at, data=order)
-    return Input("woocommerce", "order.created", str(number).encode(), b"{}", fact)
+    return Input("woocommerce", "order.created", str(number).encode(), b"{}", fact, about(fact, b"key"))

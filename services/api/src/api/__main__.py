@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 from aiohttp import web
 
-from api import audit, idempotency, protocol
+from api import audit, erasure, idempotency, protocol
 from api.app import PARTITIONED, build, state_of
 from api.ingest.intake import forget_seen
 from api.settings import ApiSettings
@@ -38,6 +38,8 @@ async def run(
         keep = {"api.raw_input": settings.raw_input_days}
         service.work("upkeep", every(HOUR, partial(service.upkeep, partitions, keep), stop))
         service.work("forgetting", every(HOUR, partial(_forget, service.pool, settings), stop))
+        follow = partial(erasure.follow, service.pool, service.vault, service.broker)
+        service.work("erasures", every(settings.erasure_seconds, follow, stop))
         service.work("usage", state.usage.run(settings.last_used_seconds, stop))
         await service.until_stopped()
 

@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -20,6 +20,7 @@ from pamqp.commands import Basic
 from api.errors import unanswered, unavailable
 from shared.broker import BROKER_ERRORS, Broker, Outgoing
 from shared.db import Pool
+from shared.erasure import Person, forget_text
 from shared.ids import derived
 from shared.topology import DIRECT, QUEUES, dead
 
@@ -33,6 +34,10 @@ WORN = 10
 """Times put back, after which a copy takes a message's place: RabbitMQ 4 gives up a message after 20."""
 _LOCK = 0x7472757374646561
 """Ours among the advisory locks: `trustdea` in ASCII."""
+
+
+class TooManyError(Exception):
+    """A dead queue holds more messages than are looked at: it is to be emptied, by sending them back, say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,41 @@ async def redrive(
             if wanted:
                 return wanted
     return None
+
+
+async def forget(pool: Pool, broker: Broker, store_id: UUID, person: Person) -> int:
+    """Without the person those of a store that name them, at the end of their queues; how many that were.
+
+    Raises:
+        ApiError: 503, the broker is away, or did not confirm.
+        TooManyError: not all could be looked at.
+    """
+    if not broker.connected:
+        raise unavailable()
+    forgotten, most = 0, 0
+    async with _looking(pool, broker) as channel:
+        for queue in QUEUE_NAMES:
+            others: list[_Taken] = []
+            looked_at = 0
+            async for one in _taken(channel, broker.prefix, queue):
+                looked_at += 1
+                emptied = replace(one.message, body=forget_text(one.message.body, person))
+                if emptied == one.message or not concerns(one.message, store_id):
+                    others.append(one)
+                    continue
+                await _replace(channel, broker, one, emptied)
+                forgotten += 1
+            await _put_back(channel, broker, others)
+            most = max(most, looked_at)
+    if most == LOOKED_AT:
+        raise TooManyError
+    return forgotten
+
+
+async def _replace(channel: aiormq.abc.AbstractChannel, broker: Broker, one: _Taken, by: DeadMessage) -> None:
+    if not await broker.publish([_copy(by)]):
+        raise unanswered()
+    await channel.basic_ack(one.tag)
 
 
 async def _send_back(channel: aiormq.abc.AbstractChannel, broker: Broker, one: _Taken) -> None:

@@ -37,6 +37,8 @@ class ApiSettings(Settings):
     """Time between two writes of when keys were used last."""
     audit_days: int = Field(default=365, ge=1, le=3650)
     """How long it is kept who changed what, and who read what is personal."""
+    erasure_seconds: float = Field(default=2, gt=0, le=600)
+    """Time between looks for customers who were erased, and whose requests as they came are still kept."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     """Networks whose X-Forwarded-For is believed, as CIDRs, comma-separated. Without any, the caller is the peer."""
     cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode] = ()

@@ -86,6 +86,7 @@ DOWN = "the endpoint is down"
 NO_TARGET = Step("suppressed", "no_target")
 DISABLED = Step("suppressed", "disabled")
 DUPLICATE = Step("suppressed", "duplicate")
+ERASED = Step("cancelled", "erased")
 
 
 def max_attempts(mode: Mode, delays: Sequence[float]) -> int:

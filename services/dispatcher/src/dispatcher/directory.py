@@ -8,6 +8,7 @@ from dispatcher.destinations.webhook import Site
 from dispatcher.endpoints import Endpoint, Target
 from dispatcher.fanout import mail_server, shop
 from shared.db import Connection
+from shared.erasure import Person
 from shared.secrets import Vault
 
 MAIL_TIMEOUT = 30
@@ -55,6 +56,10 @@ class Directory:
         if store_id not in self._sites:
             raise UnknownStoreError(f"there is no store {store_id}")
         return self._sites[store_id]
+
+    async def person(self, connection: Connection, store_id: UUID, email_hash: str) -> Person:
+        """A store's customer, to be known by the hash."""
+        return Person(email_hash, await store.hash_key(connection, self._vault, store_id))
 
     async def targets(
         self, connection: Connection, wanted: Collection[tuple[UUID, UUID]]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from dispatcher.bursts import Key as BurstKey
 from dispatcher.bursts import Sent
-from dispatcher.deliveries import DISABLED, Delivery, Step, max_attempts
+from dispatcher.deliveries import DISABLED, ERASED, Delivery, Step, max_attempts
 from dispatcher.destinations import email, slack, webhook, woocommerce
 from dispatcher.destinations.webhook import Site
 from dispatcher.endpoints import Endpoint, Mode, Target, subscribers
@@ -86,12 +86,17 @@ def add_automation(fanout: Fanout, automation: Automation, store: Surroundings, 
         endpoint = next((e for e in store.endpoints if e.id == target_id), None)
         target = endpoint.target if endpoint else store.own_targets.get(target_id)
         delivery = _rule_delivery(automation, target_id, shape, endpoint, delays)
-        _add(fanout, automation, store, delivery, target)
+        _add(fanout, automation, store, delivery, target, step=ERASED if _to_nobody(automation, shape) else None)
     for endpoint in subscribers(store.endpoints, "automation_triggered"):
         if endpoint.id != target_id:
             delivery = _settings_delivery(automation, endpoint, delays)
             step = _kept_back(endpoint, customer_fields(automation.customer))
             _add(fanout, automation, store, delivery, endpoint.target, step=step)
+
+
+def _to_nobody(automation: Automation, shape: str) -> bool:
+    """A mail to a customer who was erased meanwhile: what came of the erasure has no recipient."""
+    return shape == SHAPE_EMAIL and "to" not in automation.action.params
 
 
 def mail_server(store_id: UUID) -> UUID:

@@ -486,7 +486,7 @@ async def ask_again(connection: Connection, store_id: UUID, delivery_id: UUID, *
         f"UPDATE dispatcher.deliveries d SET {_AGAIN}, due_at = $3 WHERE store_id = $1 AND id = $2"
         " AND (finished_at IS NOT NULL OR status IN ('parked', 'retrying'))"
         " AND (leased_until IS NULL OR leased_until < now())"
-        f" AND (status <> 'cancelled' OR reason IS DISTINCT FROM 'erased') AND {_SENDABLE}",
+        f" AND reason IS DISTINCT FROM 'erased' AND {_SENDABLE}",
         store_id,
         delivery_id,
         now,
@@ -505,7 +505,7 @@ _REPLAYABLE = (
     "d.store_id = $1 AND d.recorded_at >= $2 AND d.recorded_at < $3 AND d.status = ANY($4::text[])"
     " AND ($5::uuid IS NULL OR d.endpoint_id = $5) AND ($6::text IS NULL OR d.event = $6)"
     " AND ($7::text IS NULL OR d.email_hash = $7) AND d.event <> 'test'"
-    " AND (d.status <> 'cancelled' OR d.reason IS DISTINCT FROM 'erased')"
+    " AND d.reason IS DISTINCT FROM 'erased'"
 )
 """If it is also _SENDABLE: where its endpoint was deleted or is off, it would only lose what came of it."""
 
@@ -563,6 +563,88 @@ async def ask_page_again(
         begin,
     )
     return [(row["recorded_at"], row["id"]) for row in rows]
+
+
+# Erasure --------------------------------------------------------------------------------------------------------------
+
+
+async def hash_key(connection: Connection, vault: Vault, store_id: UUID) -> bytes:
+    """The key that makes a store's e-mail hashes."""
+    return vault.open(await connection.fetchval("SELECT hash_key FROM api.stores WHERE id = $1", store_id))
+
+
+async def times_of(connection: Connection, store_id: UUID, email_hash: str) -> list[datetime]:
+    """When anything was recorded of a customer: `recorded_at` of everything here that tells of them."""
+    rows = await connection.fetch(
+        "SELECT recorded_at FROM scorer.events WHERE store_id = $1 AND email_hash = $2"
+        " UNION SELECT recorded_at FROM scorer.timeline WHERE store_id = $1 AND email_hash = $2",
+        store_id,
+        email_hash,
+    )
+    return [row["recorded_at"] for row in rows]
+
+
+async def bodies_of(connection: Connection, times: Sequence[datetime], email_hash: str) -> list[Body]:
+    rows = await connection.fetch(
+        "SELECT recorded_at, source_id, shape, email_hash, body FROM dispatcher.bodies"
+        " WHERE recorded_at = ANY($1::timestamptz[]) AND email_hash = $2",
+        times,
+        email_hash,
+    )
+    return [Body(row["recorded_at"], row["source_id"], row["shape"], row["email_hash"], row["body"]) for row in rows]
+
+
+async def replace_bodies(connection: Connection, bodies: Sequence[Body]) -> None:
+    await connection.execute(
+        "UPDATE dispatcher.bodies b SET body = k.body FROM unnest($1::timestamptz[], $2::uuid[], $3::text[],"
+        " $4::bytea[]) AS k (recorded_at, source_id, shape, body)"
+        " WHERE b.recorded_at = k.recorded_at AND b.source_id = k.source_id AND b.shape = k.shape",
+        *columns([(body.recorded_at, body.source_id, body.shape, body.content) for body in bodies], 4),
+    )
+
+
+async def end_erased(connection: Connection, bodies: Sequence[Body]) -> None:
+    """What can only be sent to the customer is not sent any more, nor again."""
+    await connection.execute(
+        "UPDATE dispatcher.deliveries d SET status = CASE WHEN finished_at IS NULL THEN 'cancelled' ELSE status END,"
+        " reason = 'erased', due_at = NULL, lease = NULL, leased_until = NULL, parked_until = NULL,"
+        " finished_at = coalesce(finished_at, now())"
+        " FROM unnest($1::timestamptz[], $2::uuid[], $3::text[]) AS k (recorded_at, source_id, shape)"
+        " WHERE d.recorded_at = k.recorded_at AND d.source_id = k.source_id AND d.shape = k.shape",
+        *columns([(body.recorded_at, body.source_id, body.shape) for body in bodies], 3),
+    )
+
+
+async def take_away(connection: Connection, times: Sequence[datetime], email_hash: str) -> None:
+    """Unfinished deliveries of a customer are out of everybody's hands: what comes of attempts that are under way is
+    not recorded, and they are made again once the leases would have ended.
+
+    Also those without a lease: one that somebody takes at this moment is waited for.
+    """
+    await connection.execute(
+        "UPDATE dispatcher.deliveries SET lease = NULL"
+        " WHERE recorded_at = ANY($1::timestamptz[]) AND email_hash = $2 AND due_at IS NOT NULL",
+        times,
+        email_hash,
+    )
+
+
+async def forget_answers(connection: Connection, times: Sequence[datetime], email_hash: str) -> None:
+    """What receivers answered may repeat what they were sent; why a delivery was filtered, who the customer is."""
+    await connection.execute(
+        "UPDATE dispatcher.attempts a SET answer = NULL FROM dispatcher.deliveries d"
+        " WHERE d.recorded_at = ANY($1::timestamptz[]) AND d.email_hash = $2"
+        " AND a.recorded_at = d.recorded_at AND a.delivery_id = d.id AND a.answer IS NOT NULL",
+        times,
+        email_hash,
+    )
+    await connection.execute(
+        "UPDATE dispatcher.deliveries SET reason = 'filtered: the customer was erased'"
+        " WHERE recorded_at = ANY($1::timestamptz[]) AND email_hash = $2"
+        " AND reason ~ '^filtered: .*(email_domain|tags)'",
+        times,
+        email_hash,
+    )
 
 
 # Breakers -------------------------------------------------------------------------------------------------------------

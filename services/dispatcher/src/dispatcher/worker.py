@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TypeVar, get_args
 from uuid import UUID
 
-from dispatcher import bursts, fanout, store
+from dispatcher import bursts, erasure, fanout, store
 from dispatcher.attempt import Job
 from dispatcher.breaker import HEALTHY
 from dispatcher.bursts import Sent
@@ -64,6 +64,9 @@ class Worker:
 
     async def process_events(self, batch: Sequence[Event]) -> None:
         await self._deliver([event for event in batch if event.type in WEBHOOK_EVENTS], self._fan_out_events)
+        for event in batch:
+            if event.type == "customer_erased":
+                await erasure.forget(self._pool, self._directory, event)
 
     async def process_automations(self, batch: Sequence[Automation]) -> None:
         await self._deliver(batch, self._fan_out_automations)
@@ -139,7 +142,7 @@ class Worker:
     async def _fan_out_events(self, connection: Connection, batch: Sequence[Event]) -> Fanout:
         await self._directory.refresh(connection, {event.store_id for event in batch})
         fanned = Fanout()
-        for event in batch:
+        for event in await erasure.known(connection, self._directory, batch):
             fanout.add_event(fanned, event, self._surroundings(event.store_id), self._delays)
         return fanned
 
@@ -148,7 +151,7 @@ class Worker:
         await self._directory.refresh(connection, {automation.store_id for automation in batch})
         targets = await self._directory.targets(connection, wanted)
         fanned = Fanout()
-        for automation in batch:
+        for automation in await erasure.known(connection, self._directory, batch):
             own = {target_id: t for (store_id, target_id), t in targets.items() if store_id == automation.store_id}
             fanout.add_automation(fanned, automation, self._surroundings(automation.store_id, own), self._delays)
         return fanned

@@ -1,13 +1,15 @@
 """`python -m rule_engine`"""
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 
-from rule_engine import commands, trials
+from rule_engine import commands, erasure, trials
 from rule_engine.settings import RuleEngineSettings
 from rule_engine.store import backtests, cooldowns
 from rule_engine.worker import RuleEngine, parse_event
 from shared.commands import Commands, parse_asked
+from shared.events import Event
 from shared.jobs import Jobs
 from shared.service import Service, every, health_app, main, running
 
@@ -40,7 +42,14 @@ def _consume(service: Service, engine: RuleEngine, settings: RuleEngineSettings)
         background=trials.background(service.pool, settings.reach),
         vault=service.vault,
     )
-    service.work("rule-engine.events", service.consume("rule-engine.events", parse_event, engine.process))
+
+    async def process(batch: Sequence[Event]) -> None:
+        await engine.process(batch)
+        for event in batch:
+            if event.type == "customer_erased":
+                await erasure.forget(service.pool, service.vault, event)
+
+    service.work("rule-engine.events", service.consume("rule-engine.events", parse_event, process))
     service.work("rule-engine.commands", service.consume("rule-engine.commands", parse_asked, owner.process))
 
 

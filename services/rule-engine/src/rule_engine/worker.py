@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from rule_engine import cooldown, firings, metrics
+from rule_engine import cooldown, erasure, firings, metrics
 from rule_engine.cooldown import Decided, Hour, Key
 from rule_engine.evaluate import Candidate, Judged, Skipped, evaluate, in_shadow
 from rule_engine.firings import Asked, Evaluation
@@ -96,6 +96,7 @@ class RuleEngine:
         """How many evaluations ended how."""
         if not events:
             return Counter()
+        events = await erasure.known(transaction.connection, events)
         with metrics.pure():
             judged = [judgement for event in events for judgement in self._judge(event)]
             candidates = [judgement for judgement in judged if isinstance(judgement, Candidate)]

@@ -18,6 +18,7 @@ from scorer.features import Features
 from scorer.modules import chargebacks, coupons
 from scorer.score import Score, points_by_module
 from scorer.scoring import Scoring
+from shared.erasure import forget_data
 from shared.events import Cause, Change, Event, EventData, EventType, Snapshot
 from shared.ids import derived, uuid7
 
@@ -139,9 +140,15 @@ def _happened(change: Rescored) -> Iterable[_Told]:
     for it in change.happenings:
         if not it.published or it.type not in PUBLISHED:
             continue
-        yield it.type, it.occurred_at, it.fact_id, it.data  # type: ignore[misc]  # PUBLISHED are EventTypes
+        data = _known(change, it.data)
+        yield it.type, it.occurred_at, it.fact_id, data  # type: ignore[misc]  # PUBLISHED are EventTypes
         if it.type == "order_placed" and change.before.segment in HIGH_RISK:
-            yield "high_risk_order", it.occurred_at, it.fact_id, it.data
+            yield "high_risk_order", it.occurred_at, it.fact_id, data
+
+
+def _known(change: Rescored, told: EventData) -> EventData:
+    """What happened before its customer's erasure, and comes only now, brings nothing personal back."""
+    return forget_data(told) if change.after.email is None else told
 
 
 def _detected(change: Rescored) -> Iterable[_Told]:
@@ -235,7 +242,12 @@ class Entry:
 def timeline(change: Rescored, told: Sequence[Event], *, now: datetime) -> tuple[Entry, ...]:
     """What a support agent reads: what happened, what it amounted to, and what was done by whom."""
     happened = [
-        Entry(id_, _TIMELINE_NAMES.get(it.type, it.type), it.occurred_at, _told_data(it.data, note=it.note))
+        Entry(
+            id_,
+            _TIMELINE_NAMES.get(it.type, it.type),
+            it.occurred_at,
+            _told_data(_known(change, it.data), note=it.note),
+        )
         for id_, it in zip(_rising_ids(len(change.happenings)), change.happenings, strict=True)
     ]
     done = [

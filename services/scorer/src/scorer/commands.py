@@ -18,6 +18,7 @@ from scorer.store.scoring import StoredScoring
 from scorer.worker import Scorer
 from shared import jobs as shared_jobs
 from shared.commands import Command, Handler, RefusedError, invalid, parse
+from shared.erasure import forget_event
 from shared.events import Cause, Event
 from shared.mistakes import mistakes
 from shared.outbox import Transaction
@@ -221,7 +222,10 @@ async def _note(scorer: Scorer, transaction: Transaction, command: Command, aske
 
 
 async def _erase(scorer: Scorer, transaction: Transaction, command: Command, asked: Erasing) -> Any:
-    """Null the e-mail and what is personal, here; customer_erased tells the other services to do the same."""
+    """Null the e-mail and what is personal, here; customer_erased tells the other services to do the same.
+
+    Once more for a customer who was erased before: whatever there is of them again goes again, everywhere.
+    """
     connection, key = transaction.connection, (command.store_id, asked.email_hash)
     await scorer.hold_rules(connection, [command.store_id])
     if not await customers.lock(connection, [key]):
@@ -230,27 +234,20 @@ async def _erase(scorer: Scorer, transaction: Transaction, command: Command, ask
     await customers.erase(connection, key, now)
     await links.settle(connection, await links.moved(connection, [key]), reason="link", now=now)
     await _erase_events(transaction, key)
+    reason = asked.reason and scorer.person(key).removed_from(asked.reason)
     return await _changed(
         scorer,
         transaction,
         command,
         asked.email_hash,
-        lambda change, _: replace(change, erased=True, reason=asked.reason, quiet_score=True),
+        lambda change, _: replace(change, erased=True, reason=reason, quiet_score=True),
     )
 
 
 async def _erase_events(transaction: Transaction, key: Key) -> None:
     bodies = await customers.event_bodies(transaction.connection, key)
-    emptied = [(at, event_id, _without_address(body)) for at, event_id, body in bodies]
+    emptied = [(at, event_id, forget_event(Event.model_validate_json(body)).encode()) for at, event_id, body in bodies]
     await customers.replace_event_bodies(transaction.connection, emptied)
-
-
-def _without_address(body: bytes) -> bytes:
-    event = Event.model_validate_json(body)
-    customer = event.customer.model_copy(update={"email": None, "email_domain": None, "tags": ()})
-    refund = event.data.refund and event.data.refund.model_copy(update={"reason": ""})
-    data = event.data.model_copy(update={"email": None, "reason": None, "refund": refund})
-    return event.model_copy(update={"customer": customer, "data": data}).encode()
 
 
 # Stores ---------------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from scorer.store.scoring import UNSET, StoredScoring
 from shared.broker import Outgoing
 from shared.consumer import Message
 from shared.db import Connection, Partitions, Pool
+from shared.erasure import Person
 from shared.events import TO_SCORER, Automation, Cause, Event, Fact
 from shared.identity import email_hash
 from shared.ids import uuid7
@@ -176,6 +177,10 @@ class Scorer:
 
     def _hash(self, store_id: UUID, email: str) -> str:
         return email_hash(self._hash_keys[store_id], email)
+
+    def person(self, key: Key) -> Person:
+        """Of a store whose rules are held."""
+        return Person(key[1], self._hash_keys[key[0]])
 
     async def _begin_stores(self, connection: Connection, found: Batch) -> None:
         """A store's first order says in which currency it counts."""

@@ -11,6 +11,8 @@ from uuid import UUID
 import structlog
 
 from api.ingest import store
+from api.ingest.about import About
+from api.ingest.store import RawInput
 from api.metrics import INPUTS, INTAKE_BATCH
 from shared.broker import Outgoing
 from shared.db import Connection, Partitions, Pool, is_transient
@@ -35,6 +37,7 @@ class Input:
     """Tells this delivery from every other: the same twice is the same delivery."""
     body: bytes
     fact: Fact
+    about: About
     lane: Literal["live", "history"] = "live"
     """History is scored and told to nobody."""
 
@@ -160,7 +163,11 @@ async def _store(connection: Connection, inputs: Sequence[Input], now: datetime)
     new = await store.remember(connection, [(given.digest, given.id) for given in inputs], now)
     await store.save_raw(
         connection,
-        [(given.id, given.fact.store_id, given.source, given.topic, given.body) for given in inputs if given.id in new],
+        [
+            RawInput(given.id, given.fact.store_id, given.source, given.topic, given.body, given.about)
+            for given in inputs
+            if given.id in new
+        ],
         now,
     )
     return new

@@ -25,6 +25,7 @@ from api.schemas import (
 )
 from api.state import STATE
 from api.store import customers as store
+from api.store import exports
 from api.stores import Key
 
 log = structlog.get_logger()
@@ -84,9 +85,9 @@ async def note(request: web.Request, key: Key) -> web.Response:
     return as_json(await _changed(request, key, "customer.note", given.model_dump()), status=201)
 
 
-@needs("write")
+@needs("admin")
 async def erase(request: web.Request, key: Key) -> web.Response:
-    """Nothing of the customer is left to answer with."""
+    """Nothing of the customer is left to answer with. It cannot be undone: so it takes more than the scope write."""
     asked = query(request, Erasure).model_dump(exclude_none=True)
     await commands.ask(request, key, commands.SCORER, "customer.erase", {"email_hash": _hash(request), **asked})
     return web.Response(status=204)
@@ -115,7 +116,7 @@ async def export(request: web.Request, key: Key) -> web.StreamResponse:
     await audit.begin(request, key)
     # Read whole before the first byte is answered: a slow reader holds no transaction, and a failure is still a 503.
     with SpooledTemporaryFile(max_size=_SPOOL) as spool:
-        async for text in store.export_customer(request.app[STATE].pool, key.store_id, hashed):
+        async for text in exports.export_customer(request.app[STATE].pool, key.store_id, hashed):
             spool.write(text.encode())
         log.info("api.exported", store_id=str(key.store_id), actor=f"key:{key.prefix}")
         return await _sent(request, spool)

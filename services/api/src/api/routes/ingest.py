@@ -12,6 +12,7 @@ from api.auth import needs
 from api.body import BadBodyError, decode_object
 from api.errors import ApiError, unavailable
 from api.ingest import generic, woocommerce
+from api.ingest.about import about
 from api.ingest.generic import Rejected, Taken
 from api.ingest.intake import Input, NotCommittedError
 from api.metrics import INPUTS
@@ -77,7 +78,7 @@ async def _accept(request: web.Request, secrets: StoreSecrets, topic: str, raw: 
         delivery_id=request.headers.get("X-WC-Webhook-Delivery-ID", ""),
         raw=raw,
     )
-    if await _new(request, [Input("woocommerce", topic, digest, raw, fact)]):
+    if await _new(request, [Input("woocommerce", topic, digest, raw, fact, about(fact, secrets.hash_key))]):
         return as_json({"status": "accepted", "id": str(fact.id)}, status=202)
     return as_json({"status": "duplicate"})
 
@@ -105,15 +106,15 @@ async def events(request: web.Request, key: Key) -> web.Response:
         given, read = _read_events(raw, secrets)
     else:
         given, read = await asyncio.to_thread(_read_events, raw, secrets)
-    inputs = [_input(item, history=given.history) for item in read if isinstance(item, Taken)]
+    inputs = [_input(item, secrets.hash_key, history=given.history) for item in read if isinstance(item, Taken)]
     new = await _new(request, inputs) if inputs else set()
     _count_rejected(key, len(read) - len(inputs))
     return as_json({"results": [_told(item, new).model_dump() for item in read]})
 
 
-def _input(item: Taken, *, history: bool) -> Input:
+def _input(item: Taken, key: bytes, *, history: bool) -> Input:
     lane: Literal["live", "history"] = "history" if history else "live"
-    return Input(generic.SOURCE, item.fact.type, item.digest, item.body, item.fact, lane)
+    return Input(generic.SOURCE, item.fact.type, item.digest, item.body, item.fact, about(item.fact, key), lane)
 
 
 def _count_rejected(key: Key, number: int) -> None:

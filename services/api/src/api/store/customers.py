@@ -1,7 +1,7 @@
-"""Customers as the scorer keeps them, their timelines and score histories, and all that is known of one."""
+"""Customers as the scorer keeps them, their timelines and score histories."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from uuid import UUID
@@ -17,8 +17,7 @@ from api.schemas import (
 )
 from api.store import listed
 from api.store.listed import Matching
-from shared.db import Connection, Pool
-from shared.identity import FINGERPRINT_KINDS
+from shared.db import Pool
 
 Row = Mapping[str, Any]
 
@@ -140,109 +139,3 @@ async def list_timeline(
     )
     total = await pool.fetchval(f"SELECT count(*) {matching}", *given)
     return [TimelineEntry(**{**row, "data": json.loads(row["data"])}) for row in rows], total
-
-
-# An export is written by Postgres, row by row, so that it needs no more memory for a customer of ten thousand orders.
-
-
-def _written(time: str) -> str:
-    return f"to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
-
-
-_EXPORTED_CUSTOMER = f"""
-    SELECT json_build_object(
-        'id', id, 'email_hash', email_hash, 'email', email, 'trust_score', trust_score, 'segment', segment,
-        'signals', signals, 'is_blocked', is_blocked, 'block_reason', block_reason, 'is_allowlisted', is_allowlisted,
-        'tags', tags, 'total_orders', total_orders, 'completed_orders', completed_orders,
-        'cancelled_orders', cancelled_orders, 'total_order_value', total_order_value, 'total_refunds', total_refunds,
-        'total_refund_value', total_refund_value, 'full_refunds', full_refunds, 'return_rate', return_rate,
-        'total_disputes', total_disputes, 'disputes_won', disputes_won, 'disputes_lost', disputes_lost,
-        'total_coupons_used', total_coupons_used, 'first_order_coupons', first_order_coupons,
-        'coupon_then_refund', coupon_then_refund, 'linked_accounts_count', linked_accounts_count,
-        'first_order_date', {_written("first_order_at")}, 'last_order_date', {_written("last_order_at")},
-        'created_at', {_written("created_at")}, 'updated_at', {_written("updated_at")})::text
-    FROM scorer.customers WHERE store_id = $1 AND email_hash = $2
-"""
-_OF_ORDERS = "SELECT order_id FROM scorer.orders WHERE store_id = $1 AND email_hash = $2"
-_EXPORTED_LISTS = {
-    "orders": f"""
-        SELECT json_build_object(
-            'id', order_id, 'number', number, 'status', status, 'currency', currency, 'total', total,
-            'item_count', item_count, 'product_ids', product_ids, 'categories', categories,
-            'payment_method', payment_method, 'billing_country', billing_country,
-            'shipping_country', shipping_country, 'deleted', deleted,
-            'created_at', {_written("created_at")}, 'modified_at', {_written("modified_at")})::text
-        FROM scorer.orders WHERE store_id = $1 AND email_hash = $2 ORDER BY created_at, order_id
-    """,
-    "refunds": f"""
-        SELECT json_build_object(
-            'order_id', order_id, 'id', refund_id, 'amount', amount, 'reason', reason)::text
-        FROM (
-            SELECT order_id, refund_id, amount, reason FROM scorer.refunds
-            WHERE store_id = $1 AND order_id IN ({_OF_ORDERS})
-            UNION ALL
-            SELECT order_id, refund_id, amount, reason FROM scorer.reported_refunds AS reported
-            WHERE store_id = $1 AND order_id IN ({_OF_ORDERS}) AND NOT EXISTS (
-                SELECT FROM scorer.refunds AS listed WHERE listed.store_id = reported.store_id
-                AND listed.order_id = reported.order_id AND listed.refund_id = reported.refund_id)
-        ) AS refund ORDER BY order_id, refund_id
-    """,
-    "coupons": """
-        SELECT json_build_object('order_id', order_id, 'code', coupon->>0, 'once', coupon->1)::text
-        FROM scorer.orders, jsonb_array_elements(coupons) AS coupon
-        WHERE store_id = $1 AND email_hash = $2 ORDER BY created_at, order_id
-    """,
-    "disputes": f"""
-        SELECT json_build_object(
-            'id', dispute_id, 'order_id', order_id, 'payments', payments, 'amount', amount, 'currency', currency,
-            'reason', reason, 'status', status, 'opened_at', {_written("opened_at")},
-            'modified_at', {_written("modified_at")})::text
-        FROM scorer.disputes WHERE store_id = $1 AND order_id IN ({_OF_ORDERS}) ORDER BY opened_at, dispute_id
-    """,
-    "checkouts": f"""
-        SELECT json_build_object(
-            'id', id, 'kind', kind, 'at', {_written("at")}, 'decision', decision, 'reason', reason, 'code', code,
-            'country', country)::text
-        FROM scorer.checkouts WHERE store_id = $1 AND email_hash = $2 ORDER BY at, id
-    """,
-    "timeline": f"""
-        SELECT json_build_object(
-            'id', id, 'type', type, 'occurred_at', {_written("occurred_at")}, 'data', data)::text
-        FROM scorer.timeline WHERE store_id = $1 AND email_hash = $2 ORDER BY occurred_at, id
-    """,
-    "score_history": f"""
-        SELECT json_build_object(
-            'at', {_written("at")}, 'trust_score', trust_score, 'segment', segment, 'points', points,
-            'cause', cause)::text
-        FROM scorer.score_history WHERE store_id = $1 AND email_hash = $2 ORDER BY id
-    """,
-}
-_EXPORTED_ROWS = 500
-"""Rows read at once."""
-
-
-async def export_customer(pool: Pool, store_id: UUID, email_hash: str) -> AsyncIterator[str]:
-    """The text of one JSON object, piece by piece, as all tables stood at one moment; lists are the oldest first."""
-    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        customer = await connection.fetchval(_EXPORTED_CUSTOMER, store_id, email_hash)
-        links = await _links(connection, store_id, email_hash)
-        yield f'{{"customer":{customer or "null"},"links":{json.dumps(links)}'
-        for name, statement in _EXPORTED_LISTS.items():
-            yield f',"{name}":['
-            separator = ""
-            async for row in connection.cursor(statement, store_id, email_hash, prefetch=_EXPORTED_ROWS):
-                yield separator + row[0]
-                separator = ","
-            yield "]"
-        yield "}"
-
-
-async def _links(connection: Connection, store_id: UUID, email_hash: str) -> dict[str, int]:
-    """How many fingerprints of each kind are kept of the customer: what they were made of is kept nowhere."""
-    rows = await connection.fetch(
-        "SELECT get_byte(hash, 0) AS kind, count(*) AS number FROM scorer.fingerprints"
-        " WHERE store_id = $1 AND email_hash = $2 GROUP BY kind ORDER BY kind",
-        store_id,
-        email_hash,
-    )
-    return {FINGERPRINT_KINDS[row["kind"] - 1]: row["number"] for row in rows}

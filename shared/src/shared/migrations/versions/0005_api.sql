@@ -155,3 +155,27 @@ CREATE TABLE api.idempotency (               -- what was asked for with an Idemp
     created_at timestamptz NOT NULL
 );
 CREATE INDEX ON api.idempotency (created_at);
+
+-- Erasure --------------------------------------------------------------------------------------------------------------
+
+CREATE INDEX ON scorer.customers (erased_at) WHERE erased_at IS NOT NULL;
+
+ALTER TABLE api.raw_input
+    ADD email_hash text,                     -- of whom it tells; NULL: of nobody, or it is older than this column
+    ADD order_id bigint;                     -- of which order it tells, where it does not say of whom
+CREATE INDEX ON api.raw_input USING hash (email_hash) WHERE email_hash IS NOT NULL;
+CREATE INDEX ON api.raw_input (store_id, order_id) WHERE order_id IS NOT NULL;
+
+CREATE TABLE api.erasures (                  -- which of the scorer's erasures were followed here
+    store_id uuid NOT NULL,
+    email_hash text NOT NULL,
+    erased_at timestamptz NOT NULL,
+    followed_at timestamptz NOT NULL,
+    raw_inputs integer NOT NULL,             -- how many were emptied
+    dead_messages integer NOT NULL,
+    PRIMARY KEY (store_id, email_hash)
+);
+
+-- Settings of a store --------------------------------------------------------------------------------------------------
+
+ALTER TABLE api.stores ADD enforce_blocking boolean NOT NULL DEFAULT true;
