@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from dispatcher.classify import Answer
-from dispatcher.send import ANSWER_KEPT, ANSWER_READ, Sender, open_session
+from dispatcher.send import ANSWER_KEPT, ANSWER_READ, Sender, _Wire, open_session
 from shared.targets import Reach
 from support.bad_receivers import (
     BAD,
@@ -685,6 +686,80 @@ async def test_two_answers_in_one_are_not_used_for_two_requests(sender: Sender) 
 
     async with serving(serve) as url:
         assert [(await post(sender, url)).status_code for _ in range(2)] == [200, 500]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("unasked", [OK, OK + OK, HEAD + b"Content-Length: 9\r\n\r\nx", b"nonsense"])
+def test_what_comes_behind_a_body_is_not_taken_for_the_next_answer(unasked: bytes, loop: str) -> None:
+    answers = iter([b"ok" + unasked, b"no"])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await request(reader)
+            body = next(answers)
+            status = b"200 OK" if body != b"no" else b"500 Broken"
+            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.05)  # for the head to be read before the body comes
+            writer.write(body)
+
+    async def scenario() -> list[Answer]:
+        async with serving(serve) as url, open_session(LOCAL) as session:
+            return [await post(Sender(session), url) for _ in range(2)]
+
+    assert [(answer.status_code, answer.body) for answer in on(loop, scenario())] == [(200, b"ok"), (500, b"no")]
+
+
+async def handed_over(size: int, *, cancelled: bool) -> tuple[Answer, int, int]:
+    """What a second request gets that begins as the first one's connection is free, but the first does not know yet;
+    how many requests the receiver had, on how many connections."""
+    asked = connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked, connections
+        connections += 1
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            asked += 1
+            await reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]))
+            writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % size)
+            await writer.drain()
+            await asyncio.sleep(0.05)  # for the head to be read before the body comes
+            writer.write(b"x" * size)
+
+    body_came = asyncio.Event()
+
+    class Watched(_Wire):
+        def data_received(self, data: bytes) -> None:
+            if self.trail.phase == "body":
+                body_came.set()
+                if cancelled:
+                    asyncio.get_running_loop().call_soon(first.cancel)
+            super().data_received(data)
+
+    async with serving(serve) as url, open_session(LOCAL) as session:
+        session.connector._factory = partial(Watched, asyncio.get_running_loop())  # type: ignore[union-attr]
+
+        async def begin_then() -> Answer:
+            await body_came.wait()
+            return await post(Sender(session), url, body=b"y" * 5_000_000)
+
+        second = asyncio.create_task(begin_then())
+        first = asyncio.create_task(post(Sender(session), url))
+        await asyncio.wait({first})
+        return await second, asked, connections
+
+
+@large
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("cancelled", [False, True], ids=["ended", "cancelled"])
+@pytest.mark.parametrize("size", [2, ANSWER_READ], ids=["short", "cut off"])
+def test_a_request_leaves_the_connection_alone_that_the_next_one_has_taken(
+    size: int, cancelled: bool, loop: str
+) -> None:
+    answer, asked, connections = on(loop, handed_over(size, cancelled=cancelled))
+    assert (answer.status_code, answer.phase) == (200, None)
+    assert (asked, connections) == (2, 1)
 
 
 async def test_a_good_receiver_is_called_on_one_connection_again_and_again(sender: Sender) -> None:

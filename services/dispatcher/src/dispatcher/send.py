@@ -380,6 +380,12 @@ class _Wire(ResponseHandler):
         """Whether a request has gone out on it."""
         self._body: StreamReader | None = None
 
+    @property
+    def should_close(self) -> bool:
+        """Also when it still has to take in what nobody waits for any more: the next request would wait behind it."""
+        unwritten = self.transport is not None and self.transport.get_write_buffer_size() > 0
+        return unwritten or super().should_close
+
     def data_received(self, data: bytes) -> None:
         """Bytes that come while nobody waits would be taken for the next request's answer: they end it.
 
@@ -395,6 +401,8 @@ class _Wire(ResponseHandler):
         if rest:
             super().data_received(rest)
         self._break_body()
+        if self.trail.phase == "body" and self._buffer:  # another answer, behind the body of the one that was asked for
+            self.abort()
 
     async def read(self) -> tuple[RawResponseMessage, StreamReader]:
         answer = await super().read()
@@ -454,6 +462,9 @@ class _Response(aiohttp.ClientResponse):
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         trail, wire = _trail.get(), connection.protocol
+        wire.trail.transport = (
+            None  # the one before may not have seen yet that its answer is whole: it ends nothing now
+        )
         wire.trail, wire.used, trail.transport = trail, True, wire.transport
         trail.address = _peer(wire.transport) or trail.address
         trail.phase = "write" if wire.writing_paused else "first_byte"
