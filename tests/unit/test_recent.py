@@ -39,3 +39,13 @@ async def test_made_up_keys_do_not_fill_the_memory() -> None:
         await values.get(str(number))
 
     assert len(values._found) == 1
+
+
+async def test_what_is_known_to_have_changed_is_read_again() -> None:
+    source = Source()
+    values = Recent(source.read, max_age=1, clock=lambda: 0.0)
+
+    assert await values.get("a") == "a1"
+    values.forget("a")
+    values.forget("never read")
+    assert await values.get("a") == "a2"

@@ -24,7 +24,8 @@ class BadBodyError(ValueError):
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """
+    """Of a name that comes twice the last counts, as in PHP and JavaScript.
+
     Raises:
         BadBodyError: no UTF-8, no JSON, no object, nested too deep, or a number that is none.
     """
