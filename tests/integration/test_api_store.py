@@ -9,6 +9,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from dispatcher.destinations.webhook import Site
+from dispatcher.directory import Directory
 from shared.broker import Broker
 from shared.commands import Command, Handler, RefusedError, invalid
 from shared.ids import uuid7
@@ -42,6 +44,7 @@ async def test_the_store_is_shown_with_how_it_scores(api: ApiClient, pool: async
         ("id", str(api.store.id)),
         ("name", "Shop"),
         ("url", "https://shop.example"),
+        ("enforce_blocking", True),
         ("version", 4),
         ("currency", "EUR"),
         *SETTINGS.items(),
@@ -103,6 +106,68 @@ async def test_a_mail_server_that_cannot_be_is_400_naming_the_field(
     answer = await api.request("PATCH", f"{BASE}/store", json={"smtp": smtp})
 
     assert (answer.status, list(answer.json["data"]["params"])) == (400, [field])
+
+
+async def test_what_the_store_is_called_and_whether_blocks_are_enforced_is_kept_without_asking_for_scores(
+    api: ApiClient, pool: asyncpg.Pool, broker: Broker
+) -> None:
+    asked: list[Command] = []
+    scoring = {"version": 5, "currency": "USD", "settings": SETTINGS}
+    before = await pool.fetchval("SELECT revision FROM api.stores")
+    async with owning("scorer", pool, broker, answering(asked, {"store.scoring_read": scoring})):
+        changed = {"name": "J\u00fcrgen's", "url": "https://shop.example/de", "enforce_blocking": False}
+        answer = await api.request("PATCH", f"{BASE}/store", json=changed | {"name": " J\u00fcrgen's "})
+        shown = await api.get("/store")
+
+    assert (answer.status, answer.json["job_id"]) == (200, None)
+    assert {name: shown.json[name] for name in changed} == changed
+    assert {command.type for command in asked} == {"store.scoring_read"}
+    row = await pool.fetchrow("SELECT name, url, enforce_blocking, revision FROM api.stores")
+    assert tuple(row) == (*changed.values(), before + 1)
+
+
+async def test_webhooks_tell_the_new_name_and_address_at_once(
+    api: ApiClient, pool: asyncpg.Pool, broker: Broker, vault: Vault
+) -> None:
+    scoring = {"version": 5, "currency": "USD", "settings": SETTINGS}
+    directory = Directory(vault)
+    async with (
+        pool.acquire() as connection,
+        owning("scorer", pool, broker, answering([], {"store.scoring_read": scoring})),
+    ):
+        await directory.refresh(connection, {api.store.id})
+        await api.request("PATCH", f"{BASE}/store", json={"name": "Other", "url": "https://other.example"})
+        await directory.refresh(connection, {api.store.id})
+
+    assert directory.site(api.store.id) == Site(url="https://other.example", name="Other")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("name", value) for value in (None, "", " ", "x" * 201, "a\nb", 5)),
+        *(
+            ("url", value)
+            for value in (None, "", "shop.example", "ftp://shop.example", "https://", "https://x y.example")
+        ),
+        *(("url", f"https://{rest}") for rest in ("u:p@shop.example", "shop.example?a=1", "shop.example#a", "[shop")),
+        *(("enforce_blocking", value) for value in (None, "true", 1)),
+    ],
+)
+async def test_what_a_store_cannot_be_called_is_400_naming_the_field(api: ApiClient, field: str, value: Any) -> None:
+    answer = await api.request("PATCH", f"{BASE}/store", json={field: value})
+
+    assert (answer.status, list(answer.json["data"]["params"])) == (400, [field])
+
+
+async def test_what_the_scorer_refuses_is_not_half_done(api: ApiClient, pool: asyncpg.Pool, broker: Broker) -> None:
+    async def refuse(_: Transaction, __: Command) -> Any:
+        raise invalid({"min_orders": "must be 1 or more"})
+
+    async with owning("scorer", pool, broker, {"store.scoring": refuse}):
+        await api.request("PATCH", f"{BASE}/store", json={"name": "Other", "min_orders": 0})
+
+    assert await pool.fetchval("SELECT name FROM api.stores") == "Shop"
 
 
 async def test_a_change_that_changes_nothing_has_no_job(api: ApiClient, pool: asyncpg.Pool, broker: Broker) -> None:

@@ -48,7 +48,7 @@ async def test_a_rules_mail_goes_through_the_stores_own_server_under_the_deliver
 ) -> None:
     async with smtp.running() as mailbox:
         server = {"host": "127.0.0.1", "port": mailbox.port, "security": "none", "user": None, "password": None}
-        await stores.save_means(shop.pool, vault, shop.id, {"smtp": {**server, "sender": "alerts@shop.example"}})
+        await stores.save_settings(shop.pool, vault, shop.id, {"smtp": {**server, "sender": "alerts@shop.example"}})
         mail = fired(shop, "send_email", to="owner@shop.example", subject="Look at this", text="A risk ordered.")
         await publish(broker, mail)
         row = await delivery_of(shop, mail)
@@ -74,7 +74,7 @@ async def test_a_rule_holds_and_cancels_orders_in_the_store_and_a_second_time_is
     orders.write_text(json.dumps([order(id=4821)]))
     async with fake_store.running("--orders", str(orders)) as store:
         await shop.pool.execute("UPDATE api.stores SET url = $2 WHERE id = $1", shop.id, store.url)
-        await stores.save_means(shop.pool, vault, shop.id, {"woocommerce": {"key": KEY, "secret": SECRET}})
+        await stores.save_settings(shop.pool, vault, shop.id, {"woocommerce": {"key": KEY, "secret": SECRET}})
         outcomes = []
         for action in ("hold_order", "hold_order", "cancel_order", "cancel_order"):
             await publish(broker, change := fired(shop, action, reason="Too many refunds"))

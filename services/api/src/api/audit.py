@@ -30,8 +30,11 @@ _NAMES_A_THING = re.compile(r"[0-9a-f-]{32,64}")
 """An id or a hash. Whatever else a caller wrote into a path, an address say, is nothing to keep."""
 
 
-async def begin(request: web.Request, key: Key) -> None:
-    """Once per request; to be called before what it does is done, and before what is personal is read."""
+async def begin(request: web.Request, key: Key, *things: str) -> None:
+    """Once per request; to be called before what it does is done, and before what is personal is read.
+
+    `things`: ids and hashes that the path does not name.
+    """
     if ENTRY in request:
         return
     state = request.app[STATE]
@@ -41,7 +44,7 @@ async def begin(request: web.Request, key: Key) -> None:
         at=datetime.now(UTC),
         actor=f"key:{key.prefix}",
         action=_action(request),
-        objects=_things(request.match_info.values()),
+        objects=_things([*request.match_info.values(), *things]),
         key_id=key.id,
         key_name=key.name,
         address=caller_address(request.remote, request.headers.getall("X-Forwarded-For", []), state.trusted_proxies),
@@ -57,7 +60,7 @@ def _action(request: web.Request) -> str:
 
 
 def _things(values: Iterable[str]) -> list[str]:
-    return [value.lower() for value in values if _NAMES_A_THING.fullmatch(value.lower())]
+    return list(dict.fromkeys(value.lower() for value in values if _NAMES_A_THING.fullmatch(value.lower())))
 
 
 @web.middleware

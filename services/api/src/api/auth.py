@@ -43,7 +43,7 @@ def needs(
             key = await authenticate(request)
             if changes and scope in CHANGING and request.method not in SAFE:
                 return await _changed(request, key, scope, handler)
-            _require(key, scope)
+            require(key, scope)
             return await handler(request, key)
 
         return guarded
@@ -53,13 +53,17 @@ def needs(
 
 async def _changed(request: web.Request, key: Key, scope: Scope, handler: KeyedHandler) -> web.StreamResponse:
     await audit.begin(request, key)
-    _require(key, scope)
+    require(key, scope)
     if request.method == "POST" and idempotency.HEADER in request.headers:
         return await idempotency.once(request, key, partial(handler, request, key))
     return await handler(request, key)
 
 
-def _require(key: Key, scope: Scope) -> None:
+def require(key: Key, scope: Scope) -> None:
+    """
+    Raises:
+        ApiError: 403.
+    """
     if not allows(key.scopes, scope):
         raise ApiError(403, "rest_forbidden", f"This API key lacks the scope {scope}.")
 

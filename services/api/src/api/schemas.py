@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import (
@@ -81,7 +82,14 @@ class Listing(_Query):
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_printable)]
 
 
-class CustomerListing(Listing):
+class CustomerQuery(_Query):
+    """How customers are answered."""
+
+    include: Literal["email"] | None = None
+    """What is only told to keys with the scope pii."""
+
+
+class CustomerListing(CustomerQuery, Listing):
     segment: Segment | None = None
     blocked: bool | None = None
     allowlisted: bool | None = None
@@ -187,8 +195,34 @@ class AuditListing(Listing):
     """Exclusive."""
 
 
+TimelineType = Literal[
+    "order_placed",
+    "order_status_changed",
+    "order_completed",
+    "order_cancelled",
+    "order_refunded",
+    "coupon_applied",
+    "chargeback_filed",
+    "chargeback_updated",
+    "linked_accounts_detected",
+    "shipping_anomaly_detected",
+    "card_testing_detected",
+    "checkout_blocked",
+    "customer_blocked",
+    "customer_unblocked",
+    "customer_allowlisted",
+    "customer_allowlist_removed",
+    "customer_erased",
+    "score_updated",
+    "segment_changed",
+    "automation_triggered",
+    "note_added",
+    "tag_added",
+]
+
+
 class TimelineListing(Listing):
-    type: str | None = Field(default=None, max_length=64)
+    type: TimelineType | None = None
     after: Time | None = None
     """Exclusive, as WordPress has it; so is `before`."""
     before: Time | None = None
@@ -244,9 +278,33 @@ class WooCommerceGiven(_Given):
     secret: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,100}$")]
 
 
-class StorePatch(_Given):
-    """How the store scores, which the scorer checks and keeps; and what reaches its own servers, which is kept here."""
+def shop_address(url: str) -> str:
+    """
+    Raises:
+        ValueError: it is no address that a shop can have.
+    """
+    address = urlsplit(url)
+    bare = not (address.username or address.password or address.query or address.fragment)
+    if address.scheme not in {"http", "https"} or not address.hostname or not bare or not _VISIBLE.fullmatch(url):
+        raise ValueError("is not the address of a shop: https://shop.example")
+    return url
 
+
+_VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f]+")
+
+SiteName = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
+]
+SiteUrl = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(shop_address)]
+
+
+class StorePatch(_Given):
+    """How the store scores, which the scorer checks and keeps; and the rest, which is kept here."""
+
+    # By factories, so that no schema tells of defaults: what is not given is not looked at, and stays as it is.
+    name: SiteName = Field(default_factory=str)
+    url: SiteUrl = Field(default_factory=str)
+    enforce_blocking: StrictBool = Field(default_factory=bool)
     min_orders: Any = None
     segments: Any = None
     modules: Any = None
@@ -261,8 +319,8 @@ class StorePatch(_Given):
         return self
 
 
-MEANS = {"smtp", "woocommerce"}
-"""Fields of StorePatch that the scorer has no part in."""
+SCORING = {"min_orders", "segments", "modules", "currency"}
+"""Fields of StorePatch that are the scorer's."""
 
 
 class Rotation(_Given):
@@ -372,6 +430,19 @@ class Customer(ListedCustomer):
     total_disputes: int
 
 
+class _WithEmail(_Answer):
+    email: str | None
+    """null: it was erased, or the shop never told it."""
+
+
+class ListedCustomerWithEmail(_WithEmail, ListedCustomer):
+    pass
+
+
+class CustomerWithEmail(_WithEmail, Customer):
+    pass
+
+
 class TimelineEntry(_Answer):
     id: Id
     type: str
@@ -405,6 +476,9 @@ class StoreSettings(_Answer):
     id: Id
     name: str
     url: str
+    """Both as every webhook tells them."""
+    enforce_blocking: bool
+    """Whether blocked customers are kept from checking out."""
     version: int
     """Of what the scorer keeps: currency, min_orders, segments, modules."""
     currency: str

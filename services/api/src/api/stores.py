@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, get_args
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
 
 from api.paging import Page
-from api.schemas import ApiKey
+from api.schemas import ApiKey, shop_address
 from api.scopes import Scope
 from shared.db import Connection, Pool
 from shared.ids import uuid7
@@ -46,6 +45,7 @@ class Store:
     id: UUID
     name: str
     url: str
+    enforce_blocking: bool
     created_at: datetime
 
 
@@ -114,21 +114,25 @@ async def create_store(conn: asyncpg.Connection, vault: Vault, *, url: str, name
 
 
 def _check_site(url: str, name: str) -> None:
-    address = urlsplit(url)
-    if address.scheme not in {"http", "https"} or not address.hostname:
-        raise ValueError(f"{url!r} is not the address of a shop: https://shop.example")
+    try:
+        shop_address(url)
+    except ValueError as error:
+        raise ValueError(f"{url!r} {error}") from None
     if not name.strip():
         raise ValueError("a store needs a name")
 
 
+_STORE = "id, name, url, enforce_blocking, created_at"
+
+
 async def list_stores(conn: asyncpg.Connection) -> list[Store]:
     """All of them, the oldest first."""
-    rows = await conn.fetch("SELECT id, name, url, created_at FROM api.stores ORDER BY created_at, id")
+    rows = await conn.fetch(f"SELECT {_STORE} FROM api.stores ORDER BY created_at, id")
     return [Store(**row) for row in rows]
 
 
 async def find_store(pool: Pool, store_id: UUID) -> Store | None:
-    row = await pool.fetchrow("SELECT id, name, url, created_at FROM api.stores WHERE id = $1", store_id)
+    row = await pool.fetchrow(f"SELECT {_STORE} FROM api.stores WHERE id = $1", store_id)
     return row and Store(**row)
 
 
@@ -143,16 +147,25 @@ def _masked(means: Mapping[str, Any]) -> dict[str, Any]:
     return {name: MASK if name in {"password", "secret"} and value else value for name, value in means.items()}
 
 
-async def save_means(pool: Pool, vault: Vault, store_id: UUID, means: Mapping[str, Mapping[str, Any] | None]) -> None:
-    """Sealed; None forgets. The revision tells every dispatcher."""
-    for name, column in (("smtp", "smtp"), ("woocommerce", "woocommerce_api")):
-        if name in means:
-            given = means[name]
-            await pool.execute(
-                f"UPDATE api.stores SET {column} = $2, revision = revision + 1 WHERE id = $1",
-                store_id,
-                vault.seal(json.dumps(dict(given)).encode()) if given else None,
-            )
+async def save_settings(pool: Pool, vault: Vault, store_id: UUID, changes: Mapping[str, Any]) -> None:
+    """`name`, `url`, `enforce_blocking`; `smtp` and `woocommerce`, which are sealed, and which None forgets.
+
+    The revision tells every dispatcher.
+    """
+    if not changes:
+        return
+    columns = [_COLUMNS.get(name, name) for name in changes]
+    assignments = ", ".join(f"{column} = ${place}" for place, column in enumerate(columns, 2))
+    values = [_sealed(vault, value) if name in _COLUMNS else value for name, value in changes.items()]
+    await pool.execute(f"UPDATE api.stores SET {assignments}, revision = revision + 1 WHERE id = $1", store_id, *values)
+
+
+_COLUMNS = {"smtp": "smtp", "woocommerce": "woocommerce_api"}
+"""Of what is sealed."""
+
+
+def _sealed(vault: Vault, means: Mapping[str, Any] | None) -> bytes | None:
+    return vault.seal(json.dumps(dict(means)).encode()) if means else None
 
 
 async def create_key(conn: asyncpg.Connection, store_id: UUID, *, name: str, scopes: Sequence[str]) -> CreatedKey:

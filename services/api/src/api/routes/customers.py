@@ -8,7 +8,7 @@ import structlog
 from aiohttp import web
 
 from api import audit, commands
-from api.auth import needs
+from api.auth import needs, require
 from api.errors import ApiError, invalid
 from api.people import hash_of
 from api.requests import checked, query, read_nothing, read_object
@@ -17,6 +17,7 @@ from api.schemas import (
     Customer,
     CustomerListing,
     CustomerPatch,
+    CustomerQuery,
     Erasure,
     Listing,
     NoteGiven,
@@ -39,6 +40,8 @@ _SPOOL = 1024 * 1024
 async def index(request: web.Request, key: Key) -> web.Response:
     listing = query(request, CustomerListing)
     hashed = None if listing.email is None else await hash_of(request, key, listing.email)
+    if listing.include:
+        await _may_read_emails(request, key, *filter(None, [hashed]))
     customers, total = await store.list_customers(request.app[STATE].pool, key.store_id, listing, hashed)
     return as_page(request, customers, page=listing.page, total=total)
 
@@ -46,12 +49,29 @@ async def index(request: web.Request, key: Key) -> web.Response:
 @needs("read")
 async def lookup(request: web.Request, key: Key) -> web.Response:
     """By plain address, hashed with the store's key."""
-    return as_json(await _find(request, key, await hash_of(request, key, request.query.getall("email", [""])[-1])))
+    hashed = await hash_of(request, key, request.query.getall("email", [""])[-1])
+    return await _shown(request, key, hashed)
 
 
 @needs("read")
 async def show(request: web.Request, key: Key) -> web.Response:
-    return as_json(await _find(request, key, _hash(request)))
+    return await _shown(request, key, _hash(request))
+
+
+async def _shown(request: web.Request, key: Key, hashed: str) -> web.Response:
+    included = query(request, CustomerQuery).include
+    if included:
+        await _may_read_emails(request, key, hashed)
+    return as_json(await _find(request, key, hashed, email=included == "email"))
+
+
+async def _may_read_emails(request: web.Request, key: Key, *hashes: str) -> None:
+    """
+    Raises:
+        ApiError: 403, which is audited as the reading is.
+    """
+    await audit.begin(request, key, *hashes)
+    require(key, "pii")
 
 
 @needs("write")
@@ -155,8 +175,8 @@ def _hash(request: web.Request) -> str:
     return hashed
 
 
-async def _find(request: web.Request, key: Key, hashed: str) -> Customer:
-    customer = await store.find_customer(request.app[STATE].pool, key.store_id, hashed)
+async def _find(request: web.Request, key: Key, hashed: str, *, email: bool = False) -> Customer:
+    customer = await store.find_customer(request.app[STATE].pool, key.store_id, hashed, email=email)
     if customer is None:
         raise _not_found()
     return customer

@@ -1,4 +1,4 @@
-"""/store: how the store scores, which the scorer owns (changing it recomputes every score), and its own servers."""
+"""/store: what the store is called, how it scores, which the scorer owns and recomputes, and its own servers."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from api.auth import needs
 from api.errors import ApiError
 from api.requests import checked, read_nothing, read_object
 from api.responses import as_json
-from api.schemas import MEANS, PatchedStore, StorePatch, StoreSettings
+from api.schemas import SCORING, PatchedStore, StorePatch, StoreSettings
 from api.state import STATE
 from api.stores import Key
 
@@ -26,11 +26,12 @@ async def show(request: web.Request, key: Key) -> web.Response:
 @needs("admin")
 async def update(request: web.Request, key: Key) -> web.Response:
     patch = checked(StorePatch, await read_object(request))
-    scoring = patch.model_dump(exclude_unset=True, exclude=MEANS)
+    given = patch.model_fields_set
+    scoring = patch.model_dump(include=SCORING & given)
+    # What the scorer refuses is not half done.
     done = await _ask(request, key, "store.scoring", scoring) if scoring else {"job_id": None}
     state = request.app[STATE]
-    means = patch.model_dump(include=MEANS & patch.model_fields_set)
-    await stores.save_means(state.pool, state.vault, key.store_id, means)
+    await stores.save_settings(state.pool, state.vault, key.store_id, patch.model_dump(include=given - SCORING))
     return as_json(PatchedStore(**await _settings(request, key), job_id=done["job_id"]))
 
 
@@ -58,7 +59,8 @@ async def _settings(request: web.Request, key: Key) -> dict[str, Any]:
     known = {"version": scoring["version"], "currency": scoring["currency"], **scoring["settings"]}
     state = request.app[STATE]
     means = await stores.find_means(state.pool, state.vault, key.store_id)
-    return {"id": site.id, "name": site.name, "url": site.url, **known, **means}
+    kept = {"id": site.id, "name": site.name, "url": site.url, "enforce_blocking": site.enforce_blocking}
+    return {**kept, **known, **means}
 
 
 async def _ask(

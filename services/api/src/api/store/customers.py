@@ -10,7 +10,9 @@ from api.paging import Page
 from api.schemas import (
     Customer,
     CustomerListing,
+    CustomerWithEmail,
     ListedCustomer,
+    ListedCustomerWithEmail,
     ScoreChange,
     TimelineEntry,
     TimelineListing,
@@ -22,7 +24,7 @@ from shared.db import Pool
 Row = Mapping[str, Any]
 
 _CUSTOMER = (
-    "id, email_hash, trust_score, segment, total_orders, total_refunds, return_rate, total_order_value,"
+    "id, email_hash, email, trust_score, segment, total_orders, total_refunds, return_rate, total_order_value,"
     " total_refund_value, is_blocked, is_allowlisted, first_order_at, last_order_at, created_at, updated_at"
 )
 
@@ -56,7 +58,8 @@ def _customer_fields(row: Row) -> dict[str, Any]:
     }
 
 
-async def find_customer(pool: Pool, store_id: UUID, email_hash: str) -> Customer | None:
+async def find_customer(pool: Pool, store_id: UUID, email_hash: str, *, email: bool = False) -> Customer | None:
+    """`email`: with the plain address."""
     row = await pool.fetchrow(
         f"SELECT {_CUSTOMER}, signals, tags, linked_accounts_count, total_disputes FROM scorer.customers"
         " WHERE store_id = $1 AND email_hash = $2",
@@ -65,13 +68,13 @@ async def find_customer(pool: Pool, store_id: UUID, email_hash: str) -> Customer
     )
     if row is None:
         return None
-    return Customer(
-        **_customer_fields(row),
-        signals=json.loads(row["signals"]),
-        tags=row["tags"],
-        linked_accounts_count=row["linked_accounts_count"],
-        total_disputes=row["total_disputes"],
-    )
+    fields = _customer_fields(row) | {
+        "signals": json.loads(row["signals"]),
+        "tags": row["tags"],
+        "linked_accounts_count": row["linked_accounts_count"],
+        "total_disputes": row["total_disputes"],
+    }
+    return CustomerWithEmail(**fields, email=row["email"]) if email else Customer(**fields)
 
 
 async def customer_exists(pool: Pool, store_id: UUID, email_hash: str) -> bool:
@@ -95,7 +98,12 @@ async def list_customers(
         rows = await connection.fetch(
             _page(matching, listing), *matching.values, listing.page.size, listing.page.offset
         )
-        return [ListedCustomer(**_customer_fields(row)) for row in rows], matching.total
+        return [_listed(row, email=listing.include == "email") for row in rows], matching.total
+
+
+def _listed(row: Row, *, email: bool) -> ListedCustomer:
+    fields = _customer_fields(row)
+    return ListedCustomerWithEmail(**fields, email=row["email"]) if email else ListedCustomer(**fields)
 
 
 def _page(matching: Matching, listing: CustomerListing) -> str:
