@@ -1,6 +1,7 @@
 """One request against receivers that misbehave: refused or survived, with the phase named."""
 
 import asyncio
+import resource
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -73,6 +74,17 @@ async def test_a_task_whose_deadlines_passed_asks_again_and_can_still_be_cancell
 async def test_nobody_listening_is_a_failure_to_connect(sender: Sender) -> None:
     answer = await post(sender, "http://127.0.0.1:1/")
     assert (answer.phase, answer.error) == ("connect", "no connection: Connection refused")
+
+
+async def test_that_we_can_open_no_connection_is_no_failure_of_the_endpoint(sender: Sender) -> None:
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(silent) as url:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, most))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                await post(sender, url)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
 
 
 async def test_a_name_without_an_address_is_a_failure_of_dns(sender: Sender) -> None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -192,6 +193,7 @@ def main(
     logs.configure(name, level=settings.log_level, form=settings.log_format, lines=lines)
     log.info("service.starting")
     _collect_seldom()
+    _open_many()
     uvloop.run(_until_signalled(settings, run))
 
 
@@ -203,6 +205,13 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
+
+
+def _open_many() -> None:
+    """As many connections as we may have. The 1,024 that a shell gives us are few: 64 endpoints that hang take them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # where there is no end to it, the system has one of its own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _until_signalled(settings: S, run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:

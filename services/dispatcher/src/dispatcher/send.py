@@ -41,6 +41,12 @@ RESOLVING_AT_ONCE = 128
 loop's own few would soon be all held."""
 
 
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""This process, or its machine, can open no more connections."""
+_EXHAUSTED_PAUSE = 1.0
+"""Seconds, in which others may end theirs. Without them all that is due would be leased in a moment, and in vain."""
+
+
 class RefusedAddressError(OSError):
     """An address that we may not call."""
 
@@ -133,7 +139,11 @@ class Sender:
         timeout: float,  # noqa: ASYNC109  # the deadline's length is the endpoint's own
         method: str = "POST",
     ) -> Answer:
-        """Ask once. A connection that was closed while it idled is not counted: that is tried on another one."""
+        """Ask once. A connection that was closed while it idled is not counted: that is tried on another one.
+
+        Raises:
+            OSError: we have no means left to ask, which is no failure of whom we would have asked.
+        """
         trail = _Trail(asked=body)
         _trail.set(trail)
         started = time.monotonic()
@@ -141,6 +151,9 @@ class Sender:
             with _Deadline(timeout):
                 await self._ask(method, url, headers, trail)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+                await asyncio.sleep(_EXHAUSTED_PAUSE)
+                raise
             return _answer(trail, started, phase=_phase(error, trail), error=_words(error, trail, timeout))
         finally:
             trail.end()
