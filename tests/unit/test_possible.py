@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from itertools import product
+from itertools import chain, product
 from typing import Any, get_args
 
 import pytest
@@ -63,8 +63,9 @@ def customers(lowest: Lowest) -> Iterator[dict[str, Value | None]]:
 
 
 def changes(lowest: Lowest) -> Iterator[dict[str, Value | None]]:
-    """Of a score_updated."""
-    for (new, new_segment), (old, old_segment) in product(standings(lowest), standings(lowest)):
+    """Of a score_updated; those of new thresholds, under which a score stays and is called otherwise, are the last."""
+    stayed = (((new, now), (new, then)) for (new, now), then in product(standings(lowest), SEGMENTS) if then != now)
+    for (new, new_segment), (old, old_segment) in chain(product(standings(lowest), standings(lowest)), stayed):
         yield {
             "trust_score": new,
             "new_score": new,
@@ -207,6 +208,7 @@ def test_of_amounts_and_texts_it_never_refuses_what_can_be(tree: Any) -> None:
         ("score_updated", [leaf("score_delta", ">", 0), leaf("new_score", "<", 40), leaf("old_score", ">", 60)]),
         ("score_updated", [leaf("score_delta", "=", -70), leaf("old_segment", "=", "normal")]),
         ("segment_changed", [leaf("old_segment", "=", "risk"), leaf("new_segment", "=", "risk")]),
+        ("segment_changed", [leaf("score_delta", "=", 0), leaf("old_score", "=", 30), leaf("new_score", "=", 31)]),
         ("segment_changed", [leaf("new_segment", "=", "vip"), leaf("segment", "!=", "vip")]),
         ("high_risk_order", [leaf("segment", "=", "vip")]),
         ("high_risk_order", [leaf("trust_score", ">=", 40)]),
@@ -237,6 +239,7 @@ def test_what_can_never_hold(trigger: str, parts: list[Any]) -> None:
         ("order_placed", [leaf("order.total", ">", 10), leaf("order.total", "<", 10.01)]),
         ("order_placed", [leaf("order.total", ">", 10**15 - 1)]),
         ("segment_changed", [leaf("new_segment", "=", "vip"), leaf("trust_score", "=", 100)]),
+        ("segment_changed", [leaf("score_delta", "=", 0), leaf("new_segment", "=", "risk")]),
         ("order_placed", [{"not": leaf("account_age_days", ">=", 0)}]),
         (
             "order_placed",

@@ -301,6 +301,8 @@ def _scores_fit(known: World, masks: Mapping[str, Mask], *, allowlisted: bool) -
     if "change" not in CONTEXTS[known.trigger]:
         return any(now.values())
     deltas = masks.get("score_delta", (1 << len(DELTAS)) - 1)
+    if deltas >> DELTAS.index(0) & 1 and _relabelled(masks, now):
+        return True
     backwards = int(f"{deltas:0{len(DELTAS)}b}"[::-1], 2)  # bit n: the delta 100 - n
     must_differ = known.trigger == "segment_changed"
     return any(
@@ -310,6 +312,19 @@ def _scores_fit(known: World, masks: Mapping[str, Mask], *, allowlisted: bool) -
         if not (must_differ and old_segment == segment)
         for score in SCORES
         if scores >> score & 1
+    )
+
+
+def _relabelled(masks: Mapping[str, Mask], now: Mapping[str, Mask]) -> bool:
+    """Whether the score can have stayed and the segment be another: new thresholds do that, and the old ones may have
+    given it any.
+    """
+    old_scores, old_segments = (masks.get(name, -1) for name in ("old_score", "old_segment"))
+    return any(
+        scores & old_scores and old_segments >> n & 1
+        for segment, scores in now.items()
+        for n, old_segment in enumerate(SEGMENTS)
+        if old_segment != segment
     )
 
 
