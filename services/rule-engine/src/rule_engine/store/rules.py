@@ -93,16 +93,15 @@ async def delete_rule(connection: Connection, store_id: UUID, rule_id: UUID) -> 
     )
     if not gone:
         return False
-    for table in ("versions", "targets", "hours"):
+    for table in ("versions", "targets"):
         await connection.execute(f"DELETE FROM rule_engine.{table} WHERE rule_id = $1", rule_id)
-    # In the order in which consumers lock them.
-    await connection.execute(
-        "WITH locked AS (SELECT rule_id, email_hash FROM rule_engine.cooldowns WHERE rule_id = $1"
-        " ORDER BY email_hash FOR UPDATE)"
-        " DELETE FROM rule_engine.cooldowns c USING locked k"
-        " WHERE c.rule_id = k.rule_id AND c.email_hash = k.email_hash",
-        rule_id,
-    )
+    # In the order in which consumers lock them: cooldowns before hours, and each by its key.
+    for table, key in (("cooldowns", "email_hash"), ("hours", "hour")):
+        await connection.execute(
+            f"WITH locked AS (SELECT {key} FROM rule_engine.{table} WHERE rule_id = $1 ORDER BY {key} FOR UPDATE)"
+            f" DELETE FROM rule_engine.{table} c USING locked k WHERE c.rule_id = $1 AND c.{key} = k.{key}",
+            rule_id,
+        )
     return True
 
 
