@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, get_args
 from uuid import UUID
 
@@ -13,6 +15,7 @@ from api.stores import create_store
 from rule_engine import commands
 from rule_engine.rules import Trigger
 from rule_engine.starters import STARTERS
+from rule_engine.store import cooldowns
 from shared.broker import Broker
 from shared.commands import Answer, Command, Commands, Refusal
 from shared.events import EventType
@@ -20,6 +23,7 @@ from shared.ids import uuid7
 from shared.outbox import Outbox
 from shared.secrets import Vault
 from shared.targets import Reach
+from support.dispatching import eventually
 from support.events import STORE
 
 SECRET = "a secret that the shop's owner chose"
@@ -198,8 +202,7 @@ async def test_a_bad_field_is_named(
     assert await pool.fetchval("SELECT count(*) FROM rule_engine.rules") == 0
 
 
-async def test_an_endpoint_of_the_store_may_be_the_target(owner: Owner, pool: asyncpg.Pool) -> None:
-    endpoint_id = uuid7()
+async def insert_endpoint(pool: asyncpg.Pool, endpoint_id: UUID) -> None:
     await pool.execute(
         "INSERT INTO dispatcher.endpoints (id, store_id, url, description, events, delivery, format, include_email,"
         " timeout, secret, created_at, updated_at) VALUES ($1, $2, 'https://crm.example', '', '{}', 'retry',"
@@ -207,6 +210,11 @@ async def test_an_endpoint_of_the_store_may_be_the_target(owner: Owner, pool: as
         endpoint_id,
         STORE,
     )
+
+
+async def test_an_endpoint_of_the_store_may_be_the_target(owner: Owner, pool: asyncpg.Pool) -> None:
+    endpoint_id = uuid7()
+    await insert_endpoint(pool, endpoint_id)
     body = (await owner.create({**RULE, "actions": [{"type": "send_webhook", "webhook_id": str(endpoint_id)}]})).body
     assert body["actions"] == [{"type": "send_webhook", "webhook_id": str(endpoint_id)}]
     assert await pool.fetchval("SELECT count(*) FROM rule_engine.targets") == 0
@@ -313,6 +321,36 @@ async def test_a_rule_that_no_longer_validates_can_be_switched_off_and_not_other
     assert (off["version"], off["mode"], off["conditions"]) == (2, "off", json.loads(old))
 
 
+@pytest.mark.parametrize(("before", "after"), [("off", "shadow"), ("off", "live"), ("shadow", "live")])
+async def test_a_rule_that_no_longer_validates_is_not_switched_on(
+    owner: Owner, pool: asyncpg.Pool, before: str, after: str
+) -> None:
+    endpoint_id = uuid7()
+    await insert_endpoint(pool, endpoint_id)
+    actions = [{"type": "send_webhook", "webhook_id": str(endpoint_id)}]
+    made = await owner.created(actions=actions, mode=before)
+    await pool.execute("DELETE FROM dispatcher.endpoints")
+
+    refusal = (await owner.ask("rule.patch", {"id": made["id"], "fields": {"mode": after}})).refusal
+    assert refusal is not None
+    assert refusal.params == {"actions.0.webhook_id": "there is no such endpoint"}
+    renamed = await owner.done("rule.patch", made, fields={"name": "Other", "mode": before})
+    assert (renamed["name"], renamed["mode"]) == ("Other", before)
+    off = await owner.done("rule.patch", made, fields={"mode": "off"})
+    assert off["mode"] == "off"
+    await insert_endpoint(pool, endpoint_id)
+    assert (await owner.done("rule.patch", made, fields={"mode": after}))["mode"] == after
+
+
+async def test_a_rule_is_switched_on_with_the_targets_it_has(owner: Owner, pool: asyncpg.Pool, vault: Vault) -> None:
+    made = await owner.created(actions=[{**TO_URL, "secret": SECRET, "headers": {"X-A": "1"}}], mode="off")
+    on = await owner.done("rule.patch", made, fields={"mode": "live"})
+    assert (on["mode"], on["version"], on["actions"]) == ("live", 2, made["actions"])
+    (target,) = await pool.fetch("SELECT secret, headers FROM rule_engine.targets")
+    assert vault.open(target["secret"]).decode() == SECRET
+    assert json.loads(vault.open(target["headers"])) == {"X-A": "1"}
+
+
 async def test_a_url_that_may_not_be_called_any_more_stops_no_change_of_the_conditions(
     pool: asyncpg.Pool, vault: Vault
 ) -> None:
@@ -335,6 +373,23 @@ async def test_a_deleted_rule_leaves_nothing_but_what_was_decided(owner: Owner, 
         assert [str(row[column]) for row in left] == [other["id"]]
     assert await revision(pool) == 3
     assert (await owner.refusal("rule.delete", made["id"]))[0] == 404
+
+
+async def test_a_rule_is_deleted_while_a_consumer_decides_by_it(owner: Owner, pool: asyncpg.Pool) -> None:
+    """Both lock cooldowns before hours: none waits for the other in a circle."""
+    made = await owner.created()
+    rule_id, hour = UUID(made["id"]), datetime(2026, 7, 1, 12, tzinfo=UTC)
+    await pool.execute("INSERT INTO rule_engine.cooldowns VALUES ($1, 'a', now())", rule_id)
+    await pool.execute("INSERT INTO rule_engine.hours VALUES ($1, $2, 1)", rule_id, hour)
+    async with pool.acquire() as consumer, consumer.transaction():
+        await cooldowns.claim_cooldowns(consumer, [(rule_id, "a")])
+        deleting = asyncio.create_task(owner.done("rule.delete", made))
+        await eventually(partial(pool.fetchval, WAITING))
+        assert await cooldowns.claim_hours(consumer, [(rule_id, hour)]) == {(rule_id, hour): 1}
+    assert await deleting == {"id": made["id"]}
+
+
+WAITING = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
 
 
 async def test_another_store_s_rule_is_not_there(owner: Owner, pool: asyncpg.Pool) -> None:

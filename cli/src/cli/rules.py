@@ -162,7 +162,8 @@ def shadow(rule: RuleName) -> None:
 
 def _switch(rule: str, mode: str) -> None:
     switched = RuleShown.model_validate(run_on(rule, lambda api, found: api.patch(f"/rules/{found}", {"mode": mode})))
-    typer.echo(plain(f"{switched.name} is {switched.mode} (version {switched.version})."))
+    told = plain(f"{switched.name} is {switched.mode} (version {switched.version}).")
+    typer.echo("\n".join([told, *doubts(switched.warnings, word="doubt")]))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from rule_engine.rules import (
     patched,
     rule_fields,
     rule_json,
+    switches_on,
 )
 from rule_engine.schema import schema
 from rule_engine.starters import Install
@@ -129,16 +130,18 @@ class RuleCommands:
     async def patch(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         """The rule with these fields changed.
 
-        What the rule says is judged again only where it changes, so that every rule can be switched off.
+        What the rule says is judged again only where it changes, so that every rule can be switched off; and all of it
+        when it is switched on.
         """
         asked: _Patch = parse(_Patch, command.data)
         stored = await _locked(transaction.connection, command.store_id, asked.id)
         fields = _fresh(asked.fields, stored)
-        if only_frames(fields):
+        switched_on = switches_on(stored.fields, fields)
+        if only_frames(fields) and not switched_on:
             frame: Frame = parse(Frame, framed(stored.fields, fields))
             new = replace(stored, fields={**stored.fields, **frame.model_dump(mode="json")})
             return rule_json(await _save(transaction.connection, command, new, stored))
-        reach = self._reach if "actions" in fields else ANYWHERE
+        reach = self._reach if switched_on or "actions" in fields else ANYWHERE
         rule: NewRule = parse(NewRule, patched(stored.fields, fields), context=reach)
         return (await self._write(transaction.connection, command, rule, stored)).json()
 

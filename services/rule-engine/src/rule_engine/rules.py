@@ -264,5 +264,14 @@ def only_frames(patch: Iterable[str]) -> bool:
     return set(patch) <= Frame.model_fields.keys()
 
 
+def switches_on(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
+    """Whether the rule is to do more than it does: be evaluated, or act."""
+    wanted = patch.get("mode")
+    return wanted in _RISING and _RISING.index(wanted) > _RISING.index(stored["mode"])
+
+
+_RISING: tuple[Mode, ...] = ("off", "shadow", "live")
+
+
 def framed(stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     return {name: patch.get(name, stored[name]) for name in Frame.model_fields}
