@@ -260,6 +260,18 @@ async def test_the_next_batch_uses_a_rule_that_was_just_saved(
     assert tuple(last) == ([UUID(first["id"])], [2], ["trust_score > 90: actual 25"])
 
 
+async def test_after_a_save_only_the_rule_that_changed_is_read_again(
+    create_rule: CreateRule, ask: Ask, pool: asyncpg.Pool
+) -> None:
+    first, second = await create_rule(), await create_rule()
+    before = (await rulesets.rules(pool, [STORE], {}))[STORE]
+    await ask("rule.patch", id=second["id"], fields={"name": "Other"})
+    kept, changed = (await rulesets.rules(pool, [STORE], {(it.id, it.version): it for it in before}))[STORE]
+    assert kept is before[0]
+    assert (str(kept.id), str(changed.id), changed.version, changed.name) == (first["id"], second["id"], 2, "Other")
+    assert changed.actions == before[1].actions
+
+
 async def test_a_rule_that_no_longer_validates_has_failed_visibly_and_stops_nobody(
     engine: RuleEngine, create_rule: CreateRule, pool: asyncpg.Pool
 ) -> None:

@@ -190,6 +190,13 @@ def test_depth_and_leaves_are_bounded() -> None:
     assert too_large(parsed({"any": [*halves, TRUE]})) == "more than 50 conditions"
 
 
+def test_the_values_of_all_lists_are_bounded_together() -> None:
+    full = {"any": [leaf("trust_score", "in", [1] * 500), {"not": leaf("trust_score", "not_in", [1] * 500)}]}
+    assert too_large(parsed(full)) is None
+    assert too_large(parsed({"all": [full, TRUE]})) is None
+    assert too_large(parsed({"all": [full, leaf("trust_score", "in", [1])]})) == "more than 1,000 values in all"
+
+
 def test_a_thousand_levels_are_refused_and_break_nothing() -> None:
     with pytest.raises(ValidationError):
         parsed(nested(1000))

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 from rule_engine.actions import LABELS, ORDER_ACTIONS
 from rule_engine.rules import MAX_ACTIONS, MAX_PER_HOUR, MONTH, NewRule, Trigger
-from shared.conditions import MAX_DEPTH, MAX_LEAVES, MAX_LIST, MAX_TEXT, Operator
+from shared.conditions import MAX_DEPTH, MAX_LEAVES, MAX_LIST, MAX_TEXT, MAX_VALUES, Operator
 from shared.fields import CONTEXTS, SPECS, FieldSpec
 from shared.misfits import operators
 
@@ -57,6 +57,7 @@ def schema() -> dict[str, Any]:
             "depth": MAX_DEPTH,
             "conditions": MAX_LEAVES,
             "values": MAX_LIST,
+            "all_values": MAX_VALUES,
             "text": MAX_TEXT,
             "actions": MAX_ACTIONS,
             "cooldown": MONTH,

@@ -89,8 +89,12 @@ class RuleEngine:
         stale = [s for s, revision in revisions.items() if self._rulesets.get(s, Ruleset()).revision != revision]
         if not stale:
             return
-        for store_id, rules in (await rulesets.rules(connection, stale)).items():
+        for store_id, rules in (await rulesets.rules(connection, stale, self._known(stale))).items():
             self._rulesets[store_id] = Ruleset(revisions[store_id], _by_trigger(rules))
+
+    def _known(self, store_ids: Iterable[UUID]) -> rulesets.Known:
+        rulesets_ = (self._rulesets.get(store_id, Ruleset()) for store_id in store_ids)
+        return {(rule.id, rule.version): rule for it in rulesets_ for rules in it.by_trigger.values() for rule in rules}
 
     async def _evaluate(self, transaction: Transaction, events: Sequence[Event]) -> Counter[str]:
         """How many evaluations ended how."""
