@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -190,6 +191,25 @@ async def test_an_action_without_a_target_is_seen_in_the_log(
         assert fired.action.target_id
         logged = await shop.finished(derived(fired.id, fired.action.target_id))
     assert (logged["status"], logged["reason"], logged["attempts"]) == ("suppressed", "no_target", 0)
+
+
+async def test_what_waits_for_the_target_of_a_rule_that_is_deleted_is_not_sent(
+    settings: DispatcherSettings, broker: Broker, shop: Shop, receiver: Receiver
+) -> None:
+    receiver.statuses["/rule"] = 500
+    target_id = await shop.rule_target()
+    fired = automation(shop.id, target_id)
+    async with dispatching(settings.model_copy(update={"retry_delays": (60, 60, 60)})):
+        await publish(broker, fired)
+        await eventually(
+            partial(shop.pool.fetchval, "SELECT true FROM dispatcher.deliveries WHERE status = 'retrying'")
+        )
+        await shop.pool.execute("DELETE FROM rule_engine.targets")
+        await shop.pool.execute("UPDATE dispatcher.deliveries SET due_at = now()")
+        logged = await shop.finished(derived(fired.id, target_id))
+    assert (logged["status"], logged["reason"], logged["attempts"]) == ("suppressed", "no_target", 1)
+    await receiver.next()
+    assert receiver.nothing_more()
 
 
 async def test_an_event_of_long_ago_is_not_sent_any_more(
