@@ -12,6 +12,7 @@ from aiohttp import web
 from api import audit, idempotency
 from api.errors import ApiError
 from api.limits import Verdict
+from api.operations import Access
 from api.scopes import Scope, allows
 from api.state import STATE
 from api.stores import Key, key_digest
@@ -46,7 +47,7 @@ def needs(
             require(key, scope)
             return await handler(request, key)
 
-        return guarded
+        return Access(scope, changes=changes and scope in CHANGING)(guarded)
 
     return guard
 

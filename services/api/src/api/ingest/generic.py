@@ -118,10 +118,13 @@ class _Identified(BaseModel):
     id: Annotated[Text, Field(min_length=1, max_length=MAX_ID)]
 
 
-class _Item(_Given):
+class _Envelope(_Given):
     id: Annotated[Text, Field(min_length=1, max_length=MAX_ID)]
-    type: Literal["order", "order_deleted", "refund", "dispute", "decline", "checkout_attempt", "product"]
     occurred_at: Time
+
+
+class _Item(_Envelope):
+    type: Literal["order", "order_deleted", "refund", "dispute", "decline", "checkout_attempt", "product"]
     data: dict[str, Any]
 
 
@@ -284,3 +287,47 @@ _KINDS: Mapping[str, tuple[Callable[..., Fact], Callable[[Mapping[str, Any], byt
     "checkout_attempt": (CheckoutAttemptFact, _checkout_attempt),
     "product": (ProductFact, _product),
 }
+
+
+# As they are described. Items are read in two steps, so that what is wrong with `data` is told by the field in it. ----
+
+
+class OrderEvent(_Envelope):
+    type: Literal["order"]
+    data: woocommerce.WcOrder
+
+
+class OrderDeletedEvent(_Envelope):
+    type: Literal["order_deleted"]
+    data: _DeletedOrder
+
+
+class RefundEvent(_Envelope):
+    type: Literal["refund"]
+    data: _Refund
+
+
+class DisputeEvent(_Envelope):
+    type: Literal["dispute"]
+    data: _Dispute
+
+
+class DeclineEvent(_Envelope):
+    type: Literal["decline"]
+    data: _Decline
+
+
+class CheckoutAttemptEvent(_Envelope):
+    type: Literal["checkout_attempt"]
+    data: _CheckoutAttempt
+
+
+class ProductEvent(_Envelope):
+    type: Literal["product"]
+    data: _Product
+
+
+Described = Annotated[
+    OrderEvent | OrderDeletedEvent | RefundEvent | DisputeEvent | DeclineEvent | CheckoutAttemptEvent | ProductEvent,
+    Field(discriminator="type"),
+]

@@ -85,7 +85,7 @@ def read_order(body: Mapping[str, Any], key: bytes) -> Order:
     if _is_rest_error(body):
         raise BadBodyError({"code": "is a REST error, not an order: the webhook's owner may not read orders"})
     try:
-        return _order(_WcOrder.model_validate(body), key)
+        return _order(WcOrder.model_validate(body), key)
     except ValidationError as error:
         raise BadBodyError(mistakes(error)) from None
 
@@ -166,11 +166,25 @@ class _WcRefund(_Wc):
     reason: Text = ""
 
 
+class _WcMeta(_Wc):
+    key: str
+    value: Any = None
+
+
+class _WcCoupon(_Wc):
+    code: str
+    meta_data: tuple[_WcMeta, ...] = ()
+
+
+_Coupons = BeforeValidator(_coupons, json_schema_input_type=tuple[_WcCoupon, ...])
+_Meta = BeforeValidator(_meta, json_schema_input_type=tuple[_WcMeta, ...])
 _Lines = Annotated[tuple[_WcLine, ...], nothing_is(tuple), Field(max_length=10_000)]
 _Refunds = Annotated[tuple[_WcRefund, ...], nothing_is(tuple), Field(max_length=1_000), AfterValidator(_unique_ids)]
 
 
-class _WcOrder(_Wc):
+class WcOrder(_Wc):
+    """An order as wc/v3 writes it; what else it has is passed over."""
+
     id: Id
     number: ShortText = ""
     status: Annotated[Text, AfterValidator(_status)]
@@ -185,11 +199,11 @@ class _WcOrder(_Wc):
     refunds: _Refunds = ()
     customer_ip_address: LooseText = ""
     transaction_id: LooseText = ""
-    coupon_lines: Annotated[tuple[Coupon, ...], BeforeValidator(_coupons)] = ()
-    meta_data: Annotated[Mapping[str, Any], BeforeValidator(_meta)] = Field(default_factory=dict)
+    coupon_lines: Annotated[tuple[Coupon, ...], _Coupons] = ()
+    meta_data: Annotated[Mapping[str, Any], _Meta] = Field(default_factory=dict)
 
 
-def _order(wc: _WcOrder, key: bytes) -> Order:
+def _order(wc: WcOrder, key: bytes) -> Order:
     return Order(
         id=wc.id,
         number=wc.number or str(wc.id),
@@ -211,7 +225,7 @@ def _order(wc: _WcOrder, key: bytes) -> Order:
     )
 
 
-def _item_count(wc: _WcOrder) -> int:
+def _item_count(wc: WcOrder) -> int:
     count = sum(line.quantity for line in wc.line_items)
     if count > MAX_ITEMS:
         raise BadBodyError({"line_items": f"add up to more than {MAX_ITEMS} items"})
@@ -229,7 +243,7 @@ def _email(raw: str) -> str | None:
         return None
 
 
-def _traces(wc: _WcOrder) -> Mapping[FingerprintKind, str | None]:
+def _traces(wc: WcOrder) -> Mapping[FingerprintKind, str | None]:
     billing = _address(wc.billing)
     return {
         "shipping_address": _address(wc.shipping) if _is_given(wc.shipping) else billing,
@@ -250,14 +264,14 @@ def _is_given(shipping: _WcAddress) -> bool:
     return bool(shipping.address_1 or shipping.city or shipping.postcode)
 
 
-def _card(wc: _WcOrder) -> str | None:
+def _card(wc: WcOrder) -> str | None:
     """The first that a gateway wrote whole."""
     keys = [*CARD_KEYS, (f"_wc_{wc.payment_method}_card_type", f"_wc_{wc.payment_method}_account_four")]
     cards = (fingerprints.card(*(loose_text(wc.meta_data.get(key)) for key in pair)) for pair in keys)
     return next(filter(None, cards), None)
 
 
-def _payments(wc: _WcOrder) -> tuple[str, ...]:
+def _payments(wc: WcOrder) -> tuple[str, ...]:
     names = (wc.transaction_id, *(wc.meta_data.get(key) for key in PAYMENT_KEYS))
     distinct = dict.fromkeys(loose_text(name, MAX_PAYMENT) for name in names)
     return tuple(name for name in distinct if name)
