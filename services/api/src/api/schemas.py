@@ -1,7 +1,7 @@
 """The shapes of requests and answers. Field order is the order in the answer; dates are `Y-m-d H:i:s`, UTC."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -13,11 +13,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     StrictBool,
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -25,47 +25,27 @@ from pydantic import (
 from api.dead import QUEUE_NAMES
 from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
 from api.scopes import Scope
+from api.values import Id, Moment, Time, line, owned, printable
 from shared.events import Segment, WebhookEvent
-from shared.jsontext import api_time
 
 SHORTEST_ID = 8
 """Digits that a list's `id` takes at least: what is shown of an id where there is no room for all of it."""
 
-Moment = Annotated[datetime, PlainSerializer(api_time)]
-Id = Annotated[UUID, PlainSerializer(str)]
-
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class _Query(BaseModel):
     """Unknown parameters are ignored, as WordPress ignores them."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
 class _Given(BaseModel):
     """A body: a field that it does not know is a mistake."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _utc(at: datetime) -> datetime:
-    """UTC where it is written without an offset."""
-    try:
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("lies too far from the present") from None
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must be printable")
-    return text
-
-
-Time = Annotated[datetime, AfterValidator(_utc)]
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Listing(_Query):
@@ -79,7 +59,12 @@ class Listing(_Query):
         return Page(self.number, self.size)
 
 
-Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_printable)]
+Tag = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=64),
+    AfterValidator(printable),
+    line(most=64),
+]
 
 
 class CustomerQuery(_Query):
@@ -250,7 +235,10 @@ class NoteGiven(_Given):
 
 class KeyGiven(_Given):
     name: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_printable)
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
+        AfterValidator(printable),
+        line(most=100),
     ]
     scopes: list[Scope] = Field(min_length=1, max_length=len(get_args(Scope)))
 
@@ -293,7 +281,10 @@ def shop_address(url: str) -> str:
 _VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f]+")
 
 SiteName = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(printable),
+    line(most=200),
 ]
 SiteUrl = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(shop_address)]
 
@@ -305,10 +296,10 @@ class StorePatch(_Given):
     name: SiteName = Field(default_factory=str)
     url: SiteUrl = Field(default_factory=str)
     enforce_blocking: StrictBool = Field(default_factory=bool)
-    min_orders: Any = None
-    segments: Any = None
-    modules: Any = None
-    currency: Any = None
+    min_orders: Annotated[Any, owned("Scoring.min_orders")] = None
+    segments: Annotated[Any, owned("Scoring.segments")] = None
+    modules: Annotated[Any, owned("Scoring.modules")] = None
+    currency: Annotated[Any, WithJsonSchema({"type": ["string", "null"], "pattern": "^[A-Z]{3}$"})] = None
     smtp: SmtpGiven | None = None
     woocommerce: WooCommerceGiven | None = None
 
@@ -326,8 +317,8 @@ SCORING = {"min_orders", "segments", "modules", "currency"}
 class Rotation(_Given):
     """The dispatcher checks the values."""
 
-    secret: Any = None
-    overlap: Any = None
+    secret: Annotated[Any, owned("SecretRotation.secret")] = None
+    overlap: Annotated[Any, owned("SecretRotation.overlap")] = None
 
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(Time)
@@ -344,14 +335,14 @@ def _written_in_utc(given: Any) -> Any:
 class ReplayGiven(_Given):
     """The dispatcher checks the values."""
 
-    webhook_id: Any = None
-    event: Any = None
-    status: Any = None
-    customer: Any = None
-    from_: Annotated[Any, AfterValidator(_written_in_utc)] = Field(default=None, alias="from")
-    to: Annotated[Any, AfterValidator(_written_in_utc)] = None
-    rate: Any = None
-    dry_run: Any = None
+    webhook_id: Annotated[Any, owned("Replay.webhook_id")] = None
+    event: Annotated[Any, owned("Replay.event")] = None
+    status: Annotated[Any, owned("Replay.status")] = None
+    customer: Annotated[Any, owned("Replay.customer")] = None
+    from_: Annotated[Any, AfterValidator(_written_in_utc), owned("Replay.from")] = Field(default=None, alias="from")
+    to: Annotated[Any, AfterValidator(_written_in_utc), owned("Replay.to")] = None
+    rate: Annotated[Any, owned("Replay.rate")] = None
+    dry_run: Annotated[Any, owned("Replay.dry_run")] = None
 
     def asked(self) -> dict[str, Any]:
         return self.model_dump(exclude_unset=True, by_alias=True)
@@ -362,17 +353,17 @@ class TrialGiven(_Given):
 
     email: str | None = Field(default=None, max_length=320)
     customer: Hash | None = None
-    event_id: Any = None
-    event: Any = None
-    rule: Any = None
+    event_id: Annotated[Any, owned("AskedTest.event_id")] = None
+    event: Annotated[Any, owned("RuleTestEvent")] = None
+    rule: Annotated[Any, owned("ShownRule")] = None
     """A draft, tried in place of the saved rule."""
 
 
 class BacktestGiven(_Given):
     """The rule engine checks the values."""
 
-    days: Any = None
-    rule: Any = None
+    days: Annotated[Any, owned("AskedBacktest.days")] = None
+    rule: Annotated[Any, owned("ShownRule")] = None
     """As above."""
 
 
