@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from dispatcher.breaker import Breaker
 from dispatcher.destinations.means import Credentials, Smtp
-from shared.conditions import Condition, too_large
+from shared.conditions import Condition, Decide, compiled, too_large
 from shared.events import WebhookEvent
 from shared.fields import CONTEXTS, Group
 from shared.jsontext import api_time
@@ -86,6 +86,11 @@ class Endpoint:
     updated_at: datetime
     filter: Condition | None = None
     """Over the event's fields; None: every event it subscribed to."""
+    decide: Decide = field(init=False, repr=False, compare=False)
+    """The filter, compiled."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decide", compiled(self.filter))
 
     @property
     def id(self) -> UUID:

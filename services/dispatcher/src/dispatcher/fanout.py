@@ -10,7 +10,7 @@ from dispatcher.deliveries import DISABLED, ERASED, Delivery, Step, max_attempts
 from dispatcher.destinations import email, slack, webhook, woocommerce
 from dispatcher.destinations.webhook import Site
 from dispatcher.endpoints import Endpoint, Mode, Target, subscribers
-from shared.conditions import check
+from shared.conditions import in_words
 from shared.events import Automation, Event
 from shared.fields import Fields, customer_fields, fields_of
 from shared.ids import derived
@@ -20,7 +20,6 @@ SHAPE_WITHOUT_EMAIL = "trustlens/no-email"
 SHAPE_SLACK = "slack"
 SHAPE_EMAIL = "email"
 SHAPE_ORDER = "order"
-MAX_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +86,11 @@ def add_automation(fanout: Fanout, automation: Automation, store: Surroundings, 
         target = endpoint.target if endpoint else store.own_targets.get(target_id)
         delivery = _rule_delivery(automation, target_id, shape, endpoint, delays)
         _add(fanout, automation, store, delivery, target, step=ERASED if _to_nobody(automation, shape) else None)
-    for endpoint in subscribers(store.endpoints, "automation_triggered"):
-        if endpoint.id != target_id:
-            delivery = _settings_delivery(automation, endpoint, delays)
-            step = _kept_back(endpoint, customer_fields(automation.customer))
-            _add(fanout, automation, store, delivery, endpoint.target, step=step)
+    told = [it for it in subscribers(store.endpoints, "automation_triggered") if it.id != target_id]
+    fields = customer_fields(automation.customer) if any(endpoint.filter for endpoint in told) else {}
+    for endpoint in told:
+        delivery = _settings_delivery(automation, endpoint, delays)
+        _add(fanout, automation, store, delivery, endpoint.target, step=_kept_back(endpoint, fields))
 
 
 def _to_nobody(automation: Automation, shape: str) -> bool:
@@ -127,8 +126,8 @@ def destination(automation: Automation) -> tuple[str, UUID | None]:
 def _kept_back(endpoint: Endpoint, fields: Fields) -> Step | None:
     if not endpoint.target.enabled:
         return DISABLED
-    if endpoint.filter and not (verdict := check(endpoint.filter, fields)).holds:
-        return Step("suppressed", f"filtered: {verdict.reason}"[:MAX_REASON])
+    if (against := endpoint.decide(fields)) is not None:
+        return Step("suppressed", f"filtered: {in_words(against, fields)}")
     return None
 
 
