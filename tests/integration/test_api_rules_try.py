@@ -17,7 +17,7 @@ from rule_engine import trials
 from shared.broker import Broker
 from shared.events import EventData
 from shared.identity import email_hash
-from shared.ids import uuid7
+from shared.ids import derived_at, uuid7
 from shared.jobs import Jobs
 from shared.outbox import Outbox
 from shared.secrets import Vault
@@ -92,7 +92,7 @@ def placed(api: ApiClient, customer: str, *, total: str = "249.00", age: timedel
         customer=snapshot(customer),
         data=EventData(order=order(total=Decimal(total))),
         sequence=1,
-    ).model_copy(update={"recorded_at": NOW - age})
+    ).model_copy(update={"recorded_at": NOW - age, "id": derived_at(NOW - age, uuid7())})
 
 
 @pytest.fixture
@@ -220,6 +220,18 @@ async def test_a_rule_is_tried_on_a_given_event_with_or_without_its_customer(
         assert (told["event"]["event_id"], told["outcome"]) == (str(happened.id), "skipped")
 
 
+async def test_an_event_is_found_by_the_time_that_is_in_its_id(
+    api: ApiClient, pool: asyncpg.Pool, trying: Any, jane: str
+) -> None:
+    rule_id = await insert_rule(api, pool)
+    happened = [placed(api, jane, age=timedelta(microseconds=n * 250)) for n in range(9)]
+    await stored_events.store(pool, happened)
+    for one in happened:
+        assert (await trying(rule_id, event_id=str(one.id))).json["event"]["event_id"] == str(one.id)
+    for unknown in (UUID(int=0), UUID(int=2**128 - 1), UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")):
+        assert (await trying(rule_id, event_id=str(unknown))).json["code"] == "trustlens_event_not_found"
+
+
 async def test_an_event_may_be_given_as_it_might_be(trying: Any) -> None:
     given = {
         "customer": {"trust_score": 12, "segment": "risk"},
@@ -278,7 +290,7 @@ async def test_what_a_rule_cannot_be_tried_on_is_refused(
     api: ApiClient, pool: asyncpg.Pool, trying: Any, jane: str
 ) -> None:
     rule_id = await insert_rule(api, pool)
-    other_kind = event(store_id=api.store.id, customer=snapshot(jane))
+    other_kind = placed(api, jane).model_copy(update={"type": "score_updated"})
     await stored_events.store(pool, [other_kind])
     answers = [
         await trying(rule_id),

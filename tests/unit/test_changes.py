@@ -15,6 +15,7 @@ from scorer.score import Score
 from scorer.scoring import Scoring
 from scorer.signals import Signal
 from shared.events import Cause, EventData, OrderInfo, Segment
+from shared.ids import time_of
 
 NOW = datetime(2026, 6, 5, 14, 23, tzinfo=UTC)
 CAUSE = Cause(kind="command", id=UUID(int=9))
@@ -114,6 +115,12 @@ def test_the_allowlisting_event_shows_the_score_it_leads_to() -> None:
 def test_the_same_change_makes_the_same_ids() -> None:
     same = change()
     assert events(same, cause=CAUSE, now=NOW)[0].id == events(same, cause=CAUSE, now=NOW)[0].id
+
+
+def test_an_event_s_id_tells_when_it_was_recorded() -> None:
+    made = events(change(happenings=(PLACED,)), cause=CAUSE, now=NOW)
+    assert {time_of(event.id) for event in made} == {NOW}
+    assert len({event.id for event in made}) == len(made) > 1
 
 
 def test_a_link_is_detected_whoever_brought_the_fact_and_only_when_there_are_more() -> None:

@@ -20,7 +20,7 @@ from scorer.score import Score, points_by_module
 from scorer.scoring import Scoring
 from shared.erasure import forget_data
 from shared.events import Cause, Change, Event, EventData, EventType, Snapshot
-from shared.ids import derived, uuid7
+from shared.ids import derived_at, uuid7
 
 HIGH_RISK = frozenset({"risk", "critical"})
 PUBLISHED = frozenset(get_args(EventType))
@@ -122,7 +122,7 @@ def events(change: Rescored, *, cause: Cause, now: datetime, shown: Snapshot | N
     then = after.model_copy(update={"trust_score": standing.trust_score, "segment": standing.segment})
     return tuple(
         Event.model_construct(
-            id=derived("event", change.before.store_id, change.before.email_hash, sequence),
+            id=derived_at(now, "event", change.before.store_id, change.before.email_hash, sequence),
             type=kind,
             store_id=change.before.store_id,
             occurred_at=occurred_at or now,
