@@ -137,7 +137,8 @@ def test_a_field_can_be_asked_for_where_its_events_have_it(trigger: str, spec: A
             "trust_score > 100 can never hold: trust_score goes from 0 to 100",
         ),
         (leaf("total_refunds", "<", 0), "/conditions/value", "can never hold: total_refunds is never below 0"),
-        (leaf("segment", "in", []), "/conditions/value", "segment in none can never hold"),
+        (leaf("segment", "in", []), "/conditions/value", "segment in none can never hold: its list is empty"),
+        (leaf("order.total", "in", []), "/conditions/value", "order.total in none can never hold: its list is empty"),
         (
             {"any": [leaf("trust_score", "<", 0), {"not": leaf("trust_score", ">=", 0)}]},
             "/conditions/any/1",

@@ -77,7 +77,7 @@ def _bounded(number: int | Decimal) -> int | Decimal:
 
 def _storable(text: str) -> bool:
     """Postgres has no NUL, and UTF-8 no half of a surrogate pair."""
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text))
 
 
 def _plain(value: Scalar) -> bool | int | float | str:

@@ -196,14 +196,18 @@ def _impossible_together(condition: All, path: Path, known: World) -> Iterator[P
     for later, part in enumerate(condition.all):
         for earlier in range(later):
             if not known.can(condition.all[earlier], part, steps=FEW_STEPS):
-                told = f"{_named(part)} can never hold together with {_named(condition.all[earlier])}"
+                other = _named(condition.all[earlier], (*path, "all", earlier))
+                told = f"{_named(part)} can never hold together with {other}"
                 yield Problem((*path, "all", later), told + _thresholds(All(all=(condition.all[earlier], part))))
                 return
     yield Problem(path, "can never hold together" + _thresholds(condition))
 
 
-def _named(condition: Condition) -> str:
-    return asked(condition) if isinstance(condition, Leaf) else "this part"
+def _named(condition: Condition, elsewhere: Path = ()) -> str:
+    """A leaf by what it asks; another part by its place, where that is not the place of what is told."""
+    if isinstance(condition, Leaf):
+        return asked(condition)
+    return Problem(elsewhere, "").pointer or "this part"
 
 
 def _thresholds(condition: Condition) -> str:
@@ -213,6 +217,8 @@ def _thresholds(condition: Condition) -> str:
 
 def _reason(leaf: Leaf, known: World) -> str:
     """Why a leaf can't hold by itself."""
+    if leaf.value == ():
+        return ": its list is empty"
     spec = SPECS[leaf.field]
     if world(_ORDINARY[spec.group], [leaf]).can(leaf):
         return f" when {known.trigger} happens"
