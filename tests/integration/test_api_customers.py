@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from api.schemas import Customer, CustomerWithEmail, ListedCustomer, ListedCustomerWithEmail
 from api.settings import ApiSettings
 from api.stores import CreatedStore, find_secrets
 from shared.broker import Broker
@@ -95,6 +96,33 @@ async def test_a_customer_is_the_seed_s_sample_field_by_field_and_type_by_type(
         "linked_accounts_count": 2,
         "total_disputes": 1,
     }
+
+
+async def test_what_postgres_writes_is_what_the_schemas_describe(api: ApiClient, pool: asyncpg.Pool) -> None:
+    await insert(pool, api.store.id, tags=['gr\u00f6\u00dfer "5"', "\U0001f600"])
+
+    for path, schema in (
+        ("/customers", ListedCustomer),
+        ("/customers?include=email", ListedCustomerWithEmail),
+        (f"/customers/{HASH}", Customer),
+        (f"/customers/{HASH}?include=email", CustomerWithEmail),
+    ):
+        answer = await api.get(path)
+        told = answer.json[0] if path.startswith("/customers?") or path == "/customers" else answer.json
+        assert list(told) == list(schema.model_fields)
+        # Strictly: a number that is told as a text would not do.
+        assert schema.model_validate_json(json.dumps(told), strict=True)
+    assert (await api.get(f"/customers/{HASH}")).json["tags"] == ['gr\u00f6\u00dfer "5"', "\U0001f600"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [("0", "0.00"), ("2.005", "2.01"), ("2.0049", "2.00"), ("-0.5", "-0.50"), ("1e9", "1000000000.00")],
+)
+async def test_amounts_have_two_decimals_half_up(api: ApiClient, pool: asyncpg.Pool, amount: str, told: str) -> None:
+    await insert(pool, api.store.id, total_order_value=Decimal(amount))
+
+    assert exact((await api.get(f"/customers/{HASH}")).text)["total_order_value"] == told
 
 
 async def test_a_customer_without_completed_orders_has_null_dates_and_whole_zeros(

@@ -81,9 +81,18 @@ async def connect(url: str, *, size: int, application: str, statement_seconds: f
         max_size=size,
         timeout=10,
         command_timeout=statement_seconds,
+        reset=_nothing_to_reset,
         # Compiling a plan takes longer than any of our statements saves by it.
         server_settings={"application_name": f"trustlens {application}", "timezone": "UTC", "jit": "off"},
     )
+
+
+async def _nothing_to_reset(_: "asyncpg.Connection") -> None:
+    """Before this is called, a transaction that was left open is ended.
+
+    What else asyncpg would reset, by a statement after every use, nobody here sets: we listen to nothing, set
+    parameters and take advisory locks for transactions only, and open cursors only in them.
+    """
 
 
 async def require_schema(pool: "asyncpg.Pool") -> None:

@@ -13,10 +13,21 @@ from shared.jsontext import dumps
 def as_json(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     body = value.model_dump() if isinstance(value, BaseModel) else value
     # Half of a surrogate pair, in a field's name that we repeat, becomes the escape that JSON has for it.
-    text = dumps(body).encode("utf-8", "backslashreplace")
-    return web.Response(body=text, status=status, headers=headers, content_type="application/json", charset="utf-8")
+    return _answer(dumps(body).encode("utf-8", "backslashreplace"), status=status, headers=headers)
 
 
-def as_page(request: web.Request, items: Sequence[BaseModel], *, page: Page, total: int) -> web.Response:
-    """A bare array with the paging headers."""
-    return as_json([item.model_dump() for item in items], headers=paging.headers(page, total, request.url))
+def as_written(text: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """JSON that Postgres wrote."""
+    return _answer(text.encode(), status=status, headers=headers)
+
+
+def _answer(body: bytes, *, status: int, headers: Mapping[str, str] | None) -> web.Response:
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json", charset="utf-8")
+
+
+def as_page(
+    request: web.Request, items: Sequence[BaseModel] | Sequence[str], *, page: Page, total: int
+) -> web.Response:
+    """A bare array with the paging headers; of texts, which Postgres wrote, as they are."""
+    texts = [item if isinstance(item, str) else dumps(item.model_dump()) for item in items]
+    return as_written(f"[{','.join(texts)}]", headers=paging.headers(page, total, request.url))

@@ -12,9 +12,8 @@ from api.auth import needs, require
 from api.errors import ApiError, invalid
 from api.people import hash_of
 from api.requests import checked, query, read_nothing, read_object
-from api.responses import as_json, as_page
+from api.responses import as_page, as_written
 from api.schemas import (
-    Customer,
     CustomerListing,
     CustomerPatch,
     CustomerQuery,
@@ -62,7 +61,7 @@ async def _shown(request: web.Request, key: Key, hashed: str) -> web.Response:
     included = query(request, CustomerQuery).include
     if included:
         await _may_read_emails(request, key, hashed)
-    return as_json(await _find(request, key, hashed, email=included == "email"))
+    return as_written(await _find(request, key, hashed, email=included == "email"))
 
 
 async def _may_read_emails(request: web.Request, key: Key, *hashes: str) -> None:
@@ -78,31 +77,31 @@ async def _may_read_emails(request: web.Request, key: Key, *hashes: str) -> None
 async def update(request: web.Request, key: Key) -> web.Response:
     """Block, allowlist; the answer is the customer as it is afterwards."""
     patch = checked(CustomerPatch, await read_object(request))
-    return as_json(await _changed(request, key, "customer.update", patch.model_dump(exclude_none=True)))
+    return as_written(await _changed(request, key, "customer.update", patch.model_dump(exclude_none=True)))
 
 
 @needs("write")
 async def recalculate(request: web.Request, key: Key) -> web.Response:
     await read_nothing(request)
-    return as_json(await _changed(request, key, "customer.recalculate", {}))
+    return as_written(await _changed(request, key, "customer.recalculate", {}))
 
 
 @needs("write")
 async def tag(request: web.Request, key: Key) -> web.Response:
     given = checked(TagGiven, await read_object(request))
-    return as_json(await _changed(request, key, "customer.tag", given.model_dump()))
+    return as_written(await _changed(request, key, "customer.tag", given.model_dump()))
 
 
 @needs("write")
 async def untag(request: web.Request, key: Key) -> web.Response:
     given = checked(TagGiven, {"tag": request.match_info["tag"]})
-    return as_json(await _changed(request, key, "customer.untag", given.model_dump()))
+    return as_written(await _changed(request, key, "customer.untag", given.model_dump()))
 
 
 @needs("write")
 async def note(request: web.Request, key: Key) -> web.Response:
     given = checked(NoteGiven, await read_object(request))
-    return as_json(await _changed(request, key, "customer.note", given.model_dump()), status=201)
+    return as_written(await _changed(request, key, "customer.note", given.model_dump()), status=201)
 
 
 @needs("admin")
@@ -154,8 +153,8 @@ async def _sent(request: web.Request, spool: "SpooledTemporaryFile[bytes]") -> w
     return response
 
 
-async def _changed(request: web.Request, key: Key, command: str, asked: dict[str, Any]) -> Customer:
-    """The customer after the scorer did it."""
+async def _changed(request: web.Request, key: Key, command: str, asked: dict[str, Any]) -> str:
+    """The customer's JSON after the scorer did it."""
     hashed = _hash(request)
     await commands.ask(request, key, commands.SCORER, command, {"email_hash": hashed, **asked})
     return await _find(request, key, hashed)
@@ -175,7 +174,7 @@ def _hash(request: web.Request) -> str:
     return hashed
 
 
-async def _find(request: web.Request, key: Key, hashed: str, *, email: bool = False) -> Customer:
+async def _find(request: web.Request, key: Key, hashed: str, *, email: bool = False) -> str:
     customer = await store.find_customer(request.app[STATE].pool, key.store_id, hashed, email=email)
     if customer is None:
         raise _not_found()

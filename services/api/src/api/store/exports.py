@@ -4,15 +4,11 @@ import json
 from collections.abc import AsyncIterator
 from uuid import UUID
 
+from api.store.times import written
 from shared.db import Connection, Pool
 from shared.identity import FINGERPRINT_KINDS
 
 # An export is written by Postgres, row by row, so that it needs no more memory for a customer of ten thousand orders.
-
-
-def _written(time: str) -> str:
-    return f"to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
-
 
 _EXPORTED_CUSTOMER = f"""
     SELECT json_build_object(
@@ -24,9 +20,9 @@ _EXPORTED_CUSTOMER = f"""
         'total_disputes', total_disputes, 'disputes_won', disputes_won, 'disputes_lost', disputes_lost,
         'total_coupons_used', total_coupons_used, 'first_order_coupons', first_order_coupons,
         'coupon_then_refund', coupon_then_refund, 'linked_accounts_count', linked_accounts_count,
-        'erased_at', {_written("erased_at")},
-        'first_order_date', {_written("first_order_at")}, 'last_order_date', {_written("last_order_at")},
-        'created_at', {_written("created_at")}, 'updated_at', {_written("updated_at")})::text
+        'erased_at', {written("erased_at")},
+        'first_order_date', {written("first_order_at")}, 'last_order_date', {written("last_order_at")},
+        'created_at', {written("created_at")}, 'updated_at', {written("updated_at")})::text
     FROM scorer.customers WHERE store_id = $1 AND email_hash = $2
 """
 _OF_ORDERS = "SELECT order_id FROM scorer.orders WHERE store_id = $1 AND email_hash = $2"
@@ -37,7 +33,7 @@ _EXPORTED_LISTS = {
             'item_count', item_count, 'product_ids', product_ids, 'categories', categories,
             'payment_method', payment_method, 'billing_country', billing_country,
             'shipping_country', shipping_country, 'deleted', deleted,
-            'created_at', {_written("created_at")}, 'modified_at', {_written("modified_at")})::text
+            'created_at', {written("created_at")}, 'modified_at', {written("modified_at")})::text
         FROM scorer.orders WHERE store_id = $1 AND email_hash = $2 ORDER BY created_at, order_id
     """,
     "refunds": f"""
@@ -61,36 +57,36 @@ _EXPORTED_LISTS = {
     "disputes": f"""
         SELECT json_build_object(
             'id', dispute_id, 'order_id', order_id, 'payments', payments, 'amount', amount, 'currency', currency,
-            'reason', reason, 'status', status, 'opened_at', {_written("opened_at")},
-            'modified_at', {_written("modified_at")})::text
+            'reason', reason, 'status', status, 'opened_at', {written("opened_at")},
+            'modified_at', {written("modified_at")})::text
         FROM scorer.disputes WHERE store_id = $1 AND order_id IN ({_OF_ORDERS}) ORDER BY opened_at, dispute_id
     """,
     "checkouts": f"""
         SELECT json_build_object(
-            'id', id, 'kind', kind, 'at', {_written("at")}, 'decision', decision, 'reason', reason, 'code', code,
+            'id', id, 'kind', kind, 'at', {written("at")}, 'decision', decision, 'reason', reason, 'code', code,
             'country', country)::text
         FROM scorer.checkouts WHERE store_id = $1 AND email_hash = $2 ORDER BY at, id
     """,
     "timeline": f"""
         SELECT json_build_object(
-            'id', id, 'type', type, 'occurred_at', {_written("occurred_at")}, 'data', data)::text
+            'id', id, 'type', type, 'occurred_at', {written("occurred_at")}, 'data', data)::text
         FROM scorer.timeline WHERE store_id = $1 AND email_hash = $2 ORDER BY occurred_at, id
     """,
     "score_history": f"""
         SELECT json_build_object(
-            'at', {_written("at")}, 'trust_score', trust_score, 'segment', segment, 'points', points,
+            'at', {written("at")}, 'trust_score', trust_score, 'segment', segment, 'points', points,
             'cause', cause)::text
         FROM scorer.score_history WHERE store_id = $1 AND email_hash = $2 ORDER BY id
     """,
     "events": f"""
         SELECT json_build_object(
-            'id', id, 'type', type, 'occurred_at', {_written("occurred_at")}, 'recorded_at', {_written("recorded_at")},
+            'id', id, 'type', type, 'occurred_at', {written("occurred_at")}, 'recorded_at', {written("recorded_at")},
             'sequence', sequence, 'data', convert_from(body, 'UTF8')::json->'data')::text
         FROM scorer.events WHERE store_id = $1 AND email_hash = $2 ORDER BY sequence, id
     """,
     "evaluations": f"""
         SELECT json_build_object(
-            'event_id', event_id, 'trigger', trigger, 'order_id', order_id, 'at', {_written("recorded_at")},
+            'event_id', event_id, 'trigger', trigger, 'order_id', order_id, 'at', {written("recorded_at")},
             'values', seen, 'rules', (SELECT json_agg(json_build_object(
                 'id', r.id, 'name', known.name, 'version', r.version, 'reason', r.reason,
                 'outcome', CASE WHEN r.id = ANY (failed) THEN 'failed' ELSE 'skipped' END) ORDER BY r.position)
@@ -100,7 +96,7 @@ _EXPORTED_LISTS = {
     """,
     "firings": f"""
         SELECT json_build_object(
-            'event_id', f.event_id, 'trigger', f.trigger, 'order_id', f.order_id, 'at', {_written("f.recorded_at")},
+            'event_id', f.event_id, 'trigger', f.trigger, 'order_id', f.order_id, 'at', {written("f.recorded_at")},
             'values', f.values, 'rule', json_build_object(
                 'id', f.rule_id, 'name', r.name, 'version', f.rule_version, 'reason', f.reason),
             'actions', f.actions)::text
@@ -111,7 +107,7 @@ _EXPORTED_LISTS = {
         SELECT json_build_object(
             'id', d.id, 'event', d.event, 'webhook_id', d.endpoint_id, 'url', e.url, 'rule_id', d.rule_id,
             'kind', d.shape, 'status', d.status, 'reason', d.reason, 'attempts', d.attempts,
-            'created_at', {_written("d.created_at")}, 'finished_at', {_written("d.finished_at")})::text
+            'created_at', {written("d.created_at")}, 'finished_at', {written("d.finished_at")})::text
         FROM dispatcher.deliveries d LEFT JOIN dispatcher.endpoints e ON e.id = d.endpoint_id
         WHERE d.store_id = $1 AND d.email_hash = $2 AND d.recorded_at = ANY (ARRAY(
             SELECT recorded_at FROM scorer.events WHERE store_id = $1 AND email_hash = $2
@@ -120,7 +116,7 @@ _EXPORTED_LISTS = {
     """,
     "raw_input": f"""
         SELECT json_build_object(
-            'id', id, 'source', source, 'topic', topic, 'received_at', {_written("received_at")},
+            'id', id, 'source', source, 'topic', topic, 'received_at', {written("received_at")},
             'body', convert_from(body, 'UTF8'))::text
         FROM api.raw_input WHERE store_id = $1 AND body <> '' AND (email_hash = $2 OR order_id = ANY (ARRAY({_OF_ORDERS})))
         ORDER BY received_at, id
