@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bench import growth, hub, people
 from bench.commits import Commits
 from bench.explain import whole_reads
+from bench.lookup import content_length
 from bench.metrics import Reading
 from bench.population import Population, hmac_keys
 from bench.report import Bound, Figure, Result, as_json, written
@@ -147,3 +148,8 @@ def test_a_plan_that_reads_a_whole_table_or_index_is_found_however_deep():
         ],
     }
     assert list(whole_reads(plan)) == ["Seq Scan on orders", "Index Only Scan on customers"]
+
+
+def test_the_length_of_an_answer_is_read_whatever_capitals_its_head_has():
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%s: 1742\r\nDate: Fri, 05 Jun 2026 14:23:00 GMT"
+    assert [content_length(head % name) for name in (b"Content-Length", b"content-length")] == [1742, 1742]

@@ -38,9 +38,28 @@ class Client:
         return time.perf_counter() - began
 
 
+@dataclass(frozen=True, slots=True)
+class ApiProcess:
+    """The service, running."""
+
+    url: str
+    key: str
+    """Of the first shop; it may read."""
+    pid: int
+
+
 @asynccontextmanager
 async def client(track: Track) -> AsyncIterator[Client]:
-    """Of `python -m api` on this track, on a core of its own; ready."""
+    async with (
+        api(track) as served,
+        aiohttp.ClientSession(served.url, headers={"X-TrustLens-API-Key": served.key}) as session,
+    ):
+        yield Client(session)
+
+
+@asynccontextmanager
+async def api(track: Track) -> AsyncIterator[ApiProcess]:
+    """`python -m api` on this track, on a core of its own; ready."""
     async with stack.connected(track) as pool, pool.acquire() as connection:
         shop = track.site.shops[0]
         key = (await create_key(connection, shop.id, name="bench", scopes=["read"])).key
@@ -52,7 +71,6 @@ async def client(track: Track) -> AsyncIterator[Client]:
     os.sched_setaffinity(pid, {track.site.scorer_core})  # before it has threads
     try:
         await asyncio.to_thread(service.wait_ready, since)
-        async with aiohttp.ClientSession(service.url, headers={"X-TrustLens-API-Key": key}) as session:
-            yield Client(session)
+        yield ApiProcess(service.url, key, pid)
     finally:
         await asyncio.to_thread(service.process.stop, STOP_SIGNALS)

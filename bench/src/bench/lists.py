@@ -56,13 +56,14 @@ def _sorted(filters: Sequence[str]) -> Iterator[str]:
 
 async def measure(site: Site, *, customers: int, rounds: int) -> Result:
     async with stack.track(site) as track:
-        await _fill(track, customers)
+        await fill(track, customers)
         async with asking.client(track) as client:
             times = [(one, await _ask(client, one, rounds)) for one in asked(customers, datetime.now(UTC))]
     return _result(times)
 
 
-async def _fill(track: Track, customers: int) -> None:
+async def fill(track: Track, customers: int) -> None:
+    """Of the first shop."""
     async with stack.connected(track) as pool:
         with counted(f"lists: {customers:,} customers", customers) as show:
             for low in range(1, customers + 1, CHUNK):

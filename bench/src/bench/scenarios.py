@@ -19,6 +19,7 @@ from bench import (
     hub,
     lanes,
     lists,
+    lookup,
     report,
     rules,
     scoring,
@@ -30,7 +31,7 @@ from bench.stack import Site
 OF_THE_SCORER = ("scoring", "growth", "explain", "burst", "hub", "lanes")
 OF_THE_DISPATCHER = ("dispatch", "delivery_latency", "fairness", "due_memory")
 OF_THE_RULE_ENGINE = ("rules", "backtest")
-OF_THE_API = ("lists",)
+OF_THE_API = ("lists", "lookup")
 NAMES = OF_THE_SCORER + OF_THE_DISPATCHER + OF_THE_RULE_ENGINE + OF_THE_API
 
 
@@ -55,6 +56,7 @@ class Sizes:
     backtest_seconds: float
     list_rounds: int
     """How often each list is asked for."""
+    lookup_seconds: float
 
 
 def sizes(*, full: bool, scale: float) -> Sizes:
@@ -78,6 +80,7 @@ def sizes(*, full: bool, scale: float) -> Sizes:
         backtest=scaled(1_000_000 if full else 100_000),
         backtest_seconds=(30 if full else 5) * max(scale, 0.2),
         list_rounds=10 if scale == 1 else 2,
+        lookup_seconds=(10 if full else 4) * max(scale, 0.2),
     )
 
 
@@ -154,5 +157,7 @@ async def _of_the_api(name: str, site: Site, sizes: Sizes) -> Result:
     match name:
         case "lists":
             return await lists.measure(site, customers=sizes.large, rounds=sizes.list_rounds)
+        case "lookup":
+            return await lookup.measure(site, seconds=sizes.lookup_seconds, rounds=sizes.rounds)
         case _:
             raise ValueError(f"{name} is no scenario: there are {', '.join(NAMES)}")
