@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from typer.testing import CliRunner
 
+from cli.api import MAX_PER_PAGE
 from cli.app import app
 from shared.broker import Broker
 from shared.secrets import Vault
@@ -113,8 +114,19 @@ async def test_a_name_that_several_rules_have_is_told_with_their_ids(terminal: T
     told = await terminal.types("off", "twin", code=1)
     assert one["id"] in told
     assert two["id"] in told
-    assert "No rule is called nothing" in await terminal.types("off", "nothing", code=1)
     assert "Twin is off" in await terminal.types("off", one["id"])
+    assert "No rule is called nothing" in await terminal.types("off", "nothing", code=1)
+
+
+async def test_a_whole_name_is_meant_however_many_have_it_in_theirs(terminal: Terminal) -> None:
+    for name in ("Rule 1", *(f"Rule {number}" for number in range(100, 100 + MAX_PER_PAGE))):
+        await terminal.desk.make(name=name)
+    assert "Rule 1 is off" in await terminal.types("off", "rule 1")
+
+
+async def test_a_draft_is_tried_from_the_standard_input(terminal: Terminal) -> None:
+    told = await terminal.types("test", "-", "nobody@example.com", stdin="{", code=2)
+    assert "is not JSON" in told
 
 
 async def test_starters_are_listed_and_installed(terminal: Terminal) -> None:

@@ -4,7 +4,7 @@ from uuid import UUID
 import pytest
 
 from cli.answers import Considered, Doubt, Evaluated, RuleShown, SavedVersion
-from cli.rule_lines import action, condition, considered, described, doubts, evaluation, line, secrets, span, version
+from cli.rule_lines import action, condition, considered, described, doubts, evaluation, listed, secrets, span, version
 from cli.rules import person
 
 ID = UUID("0190a000-0000-7000-8000-000000000000")
@@ -39,7 +39,7 @@ def test_a_rule_is_told_as_when_if_then():
 
 
 def test_a_name_cannot_drive_the_terminal():
-    assert line(rule(name="\x1b[31mred")).endswith("order_placed                ?[31mred")
+    assert listed(rule(name="\x1b[31mred")) == ["?[31mred  (live, order_placed)", f"  {ID}"]
 
 
 def test_nested_conditions_are_indented():

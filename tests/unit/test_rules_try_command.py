@@ -11,7 +11,8 @@ import typer
 from rich.console import Console, RenderableType
 
 from cli.answers import Backtested, RuleTried
-from cli.rules_try import drafted, found, tried
+from cli.rule_files import drafted
+from cli.rules_try import found, tried
 
 
 def printed(shown: RenderableType) -> list[str]:
@@ -119,8 +120,8 @@ def test_a_draft_is_read_from_a_file_and_anything_else_is_a_rule(tmp_path: Path)
     draft = {"name": "Draft", "trigger": "order_placed", "actions": []}
     (tmp_path / "draft.json").write_text(json.dumps(draft), encoding="utf-8")
     assert drafted(str(tmp_path / "draft.json")) == {"rule": draft}
-    assert drafted("0190a000") == {}
+    assert drafted("0190a000") == drafted("日" * 200) == {}
     (tmp_path / "bad").write_text("{", encoding="utf-8")
-    for name in ("bad", "none.json"):
-        with pytest.raises(typer.BadParameter, match="cannot be read as JSON"):
+    for name, why in (("bad", "is not JSON: "), ("none.json", "cannot be read: No such file")):
+        with pytest.raises(typer.BadParameter, match=why):
             drafted(str(tmp_path / name))

@@ -6,7 +6,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from cli import api
-from cli.api import MAX_PER_PAGE, Api, ApiError
+from cli.api import Api, ApiError
 from cli.explanation import plain
 
 T = TypeVar("T")
@@ -14,6 +14,8 @@ T = TypeVar("T")
 _BEGINNING = re.compile(r"[0-9a-fA-F]{8}[0-9a-fA-F-]*")
 NAMED = 5
 """How many are named where several begin so."""
+MAX_RULES = 1000
+"""As many as a store may have."""
 
 
 def run_on(path: str, given: str, work: Callable[[Api, UUID], Awaitable[T]]) -> T:
@@ -56,7 +58,7 @@ async def rule_id(api: Api, given: str) -> UUID:
     """
     if _BEGINNING.fullmatch(given):
         return await whole(api, "/rules", given)
-    found = await api.get("/rules", search=given, per_page=str(MAX_PER_PAGE))
+    found = await api.collect("/rules", limit=MAX_RULES, search=given)
     named = [rule for rule in found if rule["name"].casefold() == given.casefold()] or found
     match named:
         case [one]:

@@ -22,9 +22,9 @@ MAX_VALUE = 60
 """Characters of a text that are shown."""
 
 
-def line(rule: RuleShown) -> str:
-    """One rule, with its whole id: several that were made at once begin alike."""
-    return plain(f"{rule.id}  {rule.mode:6}  {rule.trigger:26}  {rule.name}")
+def listed(rule: RuleShown) -> list[str]:
+    """One rule of many, with its whole id: several that were made at once begin alike."""
+    return [plain(f"{rule.name}  ({rule.mode}, {rule.trigger})"), f"  {rule.id}"]
 
 
 def described(rule: RuleShown) -> list[str]:

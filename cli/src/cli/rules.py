@@ -1,9 +1,7 @@
 """`trustlens rules`: what happens by itself when something happens, and why it did or did not."""
 
 import json
-import sys
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -13,15 +11,14 @@ from cli import api, rules_try
 from cli.answers import Evaluated, Installed, Judged, RuleSchema, RuleShown, RuleWhy, SavedVersion, StarterShown
 from cli.api import Api, ApiError
 from cli.explanation import plain
-from cli.ids import rule_id, whole
-from cli.rule_lines import considered, described, doubts, evaluation, language, line, secrets, starter, version
+from cli.ids import MAX_RULES, rule_id, whole
+from cli.rule_files import File, read
+from cli.rule_lines import considered, described, doubts, evaluation, language, listed, secrets, starter, version
 from cli.webhooks import given
 from shared.jsontext import dumps
 
 T = TypeVar("T")
 
-MAX_LISTED = 1000
-"""As many as a store may have."""
 MAX_VERSIONS = 100
 
 app = typer.Typer(help="Rules: what happens by itself, when and to whom.", no_args_is_help=True)
@@ -29,7 +26,6 @@ app = typer.Typer(help="Rules: what happens by itself, when and to whom.", no_ar
 RuleName = Annotated[
     str, typer.Argument(metavar="RULE", help="Its name, or its id, or the id's first 8 characters or more.")
 ]
-File = Annotated[str, typer.Argument(metavar="FILE", help="A rule in JSON; - reads it from the standard input.")]
 Customer = Annotated[str | None, typer.Option(help="E-mail address, or its hash.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what the API answers.")]
 
@@ -41,19 +37,6 @@ def run_on(rule: str, work: Callable[[Api, UUID], Awaitable[T]]) -> T:
         return await work(api, await rule_id(api, rule))
 
     return api.run(found)
-
-
-def read(file: str) -> Any:
-    """
-    Raises:
-        BadParameter: there is no such file, or no JSON in it.
-    """
-    try:
-        return json.loads(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise typer.BadParameter(f"{plain(file)} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise typer.BadParameter(f"{plain(file)} is not JSON: {plain(str(error))}") from None
 
 
 def show_saved(rule: RuleShown, *, as_json: bool, answer: Any) -> None:
@@ -253,12 +236,12 @@ def list_all(
 ) -> None:
     """The rules of this store, the newest first."""
     query = given(trigger=trigger, mode=mode)
-    found = api.run(lambda api: api.collect("/rules", limit=MAX_LISTED, **query))
+    found = api.run(lambda api: api.collect("/rules", limit=MAX_RULES, **query))
     if as_json:
         typer.echo(dumps(found))
         return
     for rule in map(RuleShown.model_validate, found):
-        typer.echo(line(rule))
+        typer.echo("\n".join(listed(rule)))
     if not found:
         typer.echo("There is no such rule; `trustlens rules starters` shows some to begin with.")
 
@@ -322,7 +305,7 @@ def person(customer: str | None) -> dict[str, str]:
 
 
 async def names(api: Api) -> dict[UUID, str]:
-    found = await api.collect("/rules", limit=MAX_LISTED)
+    found = await api.collect("/rules", limit=MAX_RULES)
     return {rule.id: rule.name for rule in map(RuleShown.model_validate, found)}
 
 

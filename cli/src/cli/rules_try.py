@@ -1,9 +1,7 @@
 """`trustlens rules test` and `rules backtest`: what a rule would do, before it is trusted to."""
 
-import json
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,12 +15,13 @@ from cli.api import Api
 from cli.explanation import SHOWN_HASH, plain
 from cli.ids import rule_id
 from cli.jobs import watched
+from cli.rule_files import drafted
 from shared.jsontext import dumps
 
 RuleOrFile = Annotated[
     str,
     typer.Argument(
-        metavar="RULE|FILE", help="A rule's name, id, or the id's first 8 characters; or a draft: a JSON file."
+        metavar="RULE|FILE", help="A rule's name, id, or the id's first 8 characters; or a draft: a JSON file, or -."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what the API answers.")]
@@ -38,21 +37,6 @@ _KEPT_FROM = {
     "hourly_limit": "over the hourly limit",
     "depth": "too deep in a chain of rules",
 }
-
-
-def drafted(given: str) -> dict[str, Any]:
-    """What a body says of the rule: the draft in a file, or nothing of a rule that there is.
-
-    Raises:
-        BadParameter: the file cannot be read.
-    """
-    path = Path(given)
-    if path.suffix != ".json" and not path.is_file():
-        return {}
-    try:
-        return {"rule": json.loads(path.read_text(encoding="utf-8"))}
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{plain(given)} cannot be read as JSON: {type(error).__name__}") from None
 
 
 async def place(api: Api, given: str, draft: Mapping[str, Any]) -> str:
