@@ -87,6 +87,13 @@ async def test_what_is_wrong_with_a_change_is_told_by_field(desk: Desk) -> None:
     assert (await desk.send("POST", path, {"mode": "off"})).status == 405
 
 
+async def test_a_search_for_what_no_name_can_hold_is_refused(desk: Desk) -> None:
+    for name in ("search", "trigger"):
+        answer = await desk.api.get("/rules", params={name: "a\0", "unknown": "\0"})
+        told = {name: "holds a character that cannot be stored"}
+        assert (answer.status, answer.json["data"]["params"]) == (400, told)
+
+
 async def test_rules_are_listed_by_trigger_and_mode(desk: Desk) -> None:
     await desk.make(name="One")
     await desk.make(name="Two", mode="off")

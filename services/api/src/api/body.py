@@ -11,6 +11,7 @@ MAX_INTEGER_BITS = 1023
 """An integer beyond the range of a double is no number that a shop counts or pays with."""
 WHOLE = "body"
 """The name under which faults of the body as a whole are told."""
+UNSTORABLE = "holds a character that cannot be stored"
 
 Path = tuple[str, ...]
 
@@ -64,7 +65,7 @@ def parse_text_object(raw: bytes) -> dict[str, Any]:
     """
     value = parse_object(raw)
     if (path := _unstorable(value)) is not None:
-        raise BadBodyError({".".join(path) or WHOLE: "holds a character that cannot be stored"})
+        raise BadBodyError({".".join(path) or WHOLE: UNSTORABLE})
     return value
 
 

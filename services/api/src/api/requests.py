@@ -6,7 +6,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from api.body import parse_text_object
+from api.body import UNSTORABLE, is_storable, parse_text_object
 from api.errors import invalid
 from shared.mistakes import mistakes
 
@@ -70,7 +70,10 @@ def query(request: web.Request, model: type[M]) -> M:
     Raises:
         ApiError: 400, each bad parameter with what is wrong.
     """
-    return checked(model, dict(request.query.items()))
+    given = dict(request.query.items())
+    if unstorable := [name for name, value in given.items() if name in model.model_fields and not is_storable(value)]:
+        raise invalid(dict.fromkeys(unstorable, UNSTORABLE))
+    return checked(model, given)
 
 
 def checked(model: type[M], data: object) -> M:
