@@ -159,6 +159,7 @@ async def test_a_short_secret_is_doubted(owner: Owner) -> None:
     ("changes", "field", "message"),
     [
         ({"name": ""}, "name", "at least 1 character"),
+        ({"name": "  "}, "name", "at least 1 character"),
         ({"name": "a\0b"}, "name", "has a NUL character"),
         ({"trigger": "lunch"}, "trigger", "should be 'score_updated'"),
         ({"cooldown": 30 * 86400 + 1}, "cooldown", "less than or equal to 2592000"),
@@ -184,7 +185,7 @@ async def test_a_short_secret_is_doubted(owner: Owner) -> None:
         (
             {"conditions": {"all": [{"field": "shoe_size", "operator": "=", "value": 44}]}},
             "conditions.all.0.field",
-            "there is no field shoe_size",
+            "is not known: shoe_size",
         ),
         (
             {"conditions": {"any": [{"field": "segment", "operator": "~", "value": "risk"}]}},

@@ -285,7 +285,7 @@ async def test_a_rule_that_no_longer_validates_has_failed_visibly_and_stops_nobo
     )
     await engine.process([event()])
     assert await reasons(pool) == [
-        "the rule is no longer valid: field: there is no field shoe_size",
+        "the rule is no longer valid: field is not known: shoe_size",
         "trust_score > 90: actual 25",
     ]
     assert await pool.fetchval("SELECT failed FROM rule_engine.evaluations") == [UUID(old["id"])]

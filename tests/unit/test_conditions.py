@@ -142,7 +142,7 @@ def test_no_condition_always_holds() -> None:
 @pytest.mark.parametrize(
     ("tree", "path", "message"),
     [
-        (leaf("shoe_size", "=", 44), "field", "there is no field shoe_size"),
+        (leaf("shoe_size", "=", 44), "field", "is not known: shoe_size"),
         (leaf("trust_score", "~", 44), "operator", "should be '=', '!="),
         (leaf("trust_score", "=", None), "value", "must be true, false, a number, a text, or a list of these"),
         (leaf("trust_score", "=", {}), "value", "must be true"),
@@ -157,13 +157,13 @@ def test_no_condition_always_holds() -> None:
         (leaf("segment", "in", [["x"]]), "value", "must be true"),
         (leaf("segment", "in", "risk"), "body", "in takes a list"),
         (leaf("segment", "=", ["risk"]), "body", "= takes a single value"),
-        ({"all": [TRUE, leaf("shoe_size", "=", 44)]}, "all.1.field", "there is no field"),
-        ({"all": [{"any": [{"not": leaf("shoe_size", "=", 44)}]}]}, "all.0.any.0.not.field", "there is no field"),
+        ({"all": [TRUE, leaf("shoe_size", "=", 44)]}, "all.1.field", "is not known: shoe_size"),
+        ({"all": [{"any": [{"not": leaf("shoe_size", "=", 44)}]}]}, "all.0.any.0.not.field", "is not known: shoe_size"),
         ({"any": []}, "any", "at least 1 item"),
         ({"all": [], "any": [TRUE]}, "any", "is not known here"),
-        ({"all": [7]}, "all.0", "valid dictionary"),
-        ({"all": TRUE}, "all", "valid tuple"),
-        ("trust_score < 30", "body", "valid dictionary"),
+        ({"all": [7]}, "all.0", "should be an object"),
+        ({"all": TRUE}, "all", "should be a list"),
+        ("trust_score < 30", "body", "should be an object"),
     ],
 )
 def test_a_mistake_is_told_once_at_its_place(tree: object, path: str, message: str) -> None:
@@ -184,17 +184,20 @@ def nested(depth: int) -> dict[str, Any]:
 def test_depth_and_leaves_are_bounded() -> None:
     assert too_large(None) is None
     assert too_large(parsed(nested(MAX_DEPTH))) is None
-    assert too_large(parsed(nested(MAX_DEPTH + 1))) == "conditions are nested deeper than 5"
+    assert too_large(parsed(nested(MAX_DEPTH + 1))) == "must not be nested deeper than 5"
     halves = [{"all": [TRUE] * (MAX_LEAVES // 2)}] * 2
     assert too_large(parsed({"any": halves})) is None
-    assert too_large(parsed({"any": [*halves, TRUE]})) == "more than 50 conditions"
+    assert too_large(parsed({"any": [*halves, TRUE]})) == "must not hold more than 50 conditions"
 
 
 def test_the_values_of_all_lists_are_bounded_together() -> None:
     full = {"any": [leaf("trust_score", "in", [1] * 500), {"not": leaf("trust_score", "not_in", [1] * 500)}]}
     assert too_large(parsed(full)) is None
     assert too_large(parsed({"all": [full, TRUE]})) is None
-    assert too_large(parsed({"all": [full, leaf("trust_score", "in", [1])]})) == "more than 1,000 values in all"
+    assert (
+        too_large(parsed({"all": [full, leaf("trust_score", "in", [1])]}))
+        == "must not hold more than 1,000 values in all"
+    )
 
 
 def test_a_thousand_levels_are_refused_and_break_nothing() -> None:

@@ -24,6 +24,8 @@ class Given(BaseModel):
     amount: Annotated[Decimal, Field(ge=0)] = Decimal(0)
     kind: Literal["one", "two"] = "one"
     items: Annotated[list[int], Field(max_length=1)] = []
+    pair: tuple[int, ...] = ()
+    table: dict[str, int] = {}
     needed: int
 
 
@@ -36,7 +38,9 @@ class Given(BaseModel):
         ("text", "", "should have at least 1 character"),
         ("amount", Decimal(-1), "should be greater than or equal to 0"),
         ("kind", "three", "should be 'one' or 'two'"),
-        ("items", [1, 2], "should have at most 1 item after validation, not 2"),
+        ("pair", 7, "should be a list"),
+        ("table", 7, "should be an object"),
+        ("items", [1, 2], "should have at most 1 item"),
     ],
 )
 def test_a_mistake_follows_the_name_of_its_field(field: str, value: Any, told: str) -> None:

@@ -63,7 +63,9 @@ def test_a_starter_that_was_asked_for_and_cannot_work_is_refused_by_its_name() -
 
 
 def test_a_starter_there_is_not_is_refused() -> None:
-    assert chosen(install(starters=["segment_to_crm", "x"], **MEANS)).problems == {"starters.1": "is no starter"}
+    assert chosen(install(starters=["segment_to_crm", "x"], **MEANS)).problems == {
+        "starters.1": f"is not known: the starters are {', '.join(STARTERS)}"
+    }
 
 
 def test_a_webhook_is_an_endpoint_or_a_url() -> None:

@@ -51,7 +51,7 @@ def test_a_plain_rule_has_neither_errors_nor_warnings() -> None:
 @pytest.mark.parametrize(
     ("field", "operator", "value", "place", "message"),
     [
-        ("shoe_size", "=", 44, "field", "there is no field shoe_size"),
+        ("shoe_size", "=", 44, "field", "field is not known: shoe_size"),
         ("trust_score", "~", 44, "operator", "should be '='"),
         ("trust_score", "contains", 4, "operator", "takes =, !=, <, <=, >, >=, in or not_in"),
         ("segment", "<", "risk", "operator", "takes =, !=, in or not_in"),
@@ -130,6 +130,11 @@ def test_a_field_can_be_asked_for_where_its_events_have_it(trigger: str, spec: A
             {"all": [leaf("segment", "=", "vip"), leaf("trust_score", "<", 20)]},
             "/conditions/all/1",
             "trust_score < 20 can never hold together with segment = vip under this store's segment thresholds",
+        ),
+        (
+            {"all": [{"not": leaf("trust_score", "<", 50)}, {"not": leaf("trust_score", ">", 10)}]},
+            "/conditions/all/1",
+            "this part can never hold together with /conditions/all/0",
         ),
         (
             {"all": [leaf("total_orders", ">", 1), {"all": [leaf("trust_score", ">", 100)]}]},

@@ -41,7 +41,7 @@ Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not_in", "contains"]
 
 def _known(field: str) -> str:
     if field not in FIELDS:
-        raise PydanticCustomError("unknown_field", "there is no field {field}", {"field": field})
+        raise PydanticCustomError("unknown_field", "is not known: {field}", {"field": field})
     return field
 
 
@@ -119,7 +119,9 @@ class Leaf(_Node):
         if wants_list != isinstance(self.value, tuple):
             wanted = "a list" if wants_list else "a single value"
             raise PydanticCustomError(
-                "value_shape", "{operator} takes {wanted}", {"operator": self.operator, "wanted": wanted}
+                "value_shape",
+                "has a value that does not fit: {operator} takes {wanted}",
+                {"operator": self.operator, "wanted": wanted},
             )
         return self
 
@@ -353,11 +355,11 @@ def too_large(condition: Condition | None) -> str | None:
     if condition is None:
         return None
     if _depth(condition) > MAX_DEPTH:
-        return f"conditions are nested deeper than {MAX_DEPTH}"
+        return f"must not be nested deeper than {MAX_DEPTH}"
     if _leaves(condition) > MAX_LEAVES:
-        return f"more than {MAX_LEAVES} conditions"
+        return f"must not hold more than {MAX_LEAVES} conditions"
     if _values(condition) > MAX_VALUES:
-        return f"more than {MAX_VALUES:,} values in all"
+        return f"must not hold more than {MAX_VALUES:,} values in all"
     return None
 
 

@@ -9,8 +9,15 @@ from pydantic_core import ErrorDetails
 
 SHOWN = 20
 """Mistakes told at once: enough to mend a body, too few to flood an answer."""
-_IN_WORDS = {"extra_forbidden": "is not known here", "missing": "is missing"}
-"""By pydantic's name of the mistake: where its own words would not follow the name of a field."""
+_IN_WORDS = {
+    "extra_forbidden": "is not known here",
+    "missing": "is missing",
+    "tuple_type": "should be a list",
+    "dict_type": "should be an object",
+    "model_type": "should be an object",
+}
+"""By pydantic's name of the mistake: where its own words would not follow the name of a field, or are Python's."""
+_COUNTED = re.compile(r" after validation, not \d+\Z")
 _SUBJECT = re.compile(r"\A([A-Z]\w+( input)?(?= should )|Value error,)")
 
 
@@ -48,7 +55,8 @@ def problems(error: ValidationError) -> list[Problem]:
 
 
 def _in_words(mistake: ErrorDetails) -> str:
-    return _IN_WORDS.get(mistake["type"]) or _SUBJECT.sub("", mistake["msg"], count=1).lstrip()
+    own = _SUBJECT.sub("", mistake["msg"], count=1).lstrip()
+    return _IN_WORDS.get(mistake["type"]) or _COUNTED.sub("", own)
 
 
 def _blames_items(location: tuple[int | str, ...], found: Sequence[ErrorDetails]) -> bool:

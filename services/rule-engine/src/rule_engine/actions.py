@@ -187,7 +187,7 @@ def _known(given: Any) -> Any:
     if not isinstance(kind, str):
         raise PydanticCustomError("action", "must be an object with a type")
     if kind not in LABELS:
-        raise PydanticCustomError("action", "{kind} is no action", {"kind": kind[:100]})
+        raise PydanticCustomError("action", "is not known: {kind} is no action", {"kind": kind[:100]})
     return given
 
 

@@ -7,13 +7,13 @@ Secrets and header values are not in it: they are in rule_engine.targets, and an
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, StrictInt, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, StrictInt, StrictStr, StringConstraints, TypeAdapter, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from rule_engine.actions import LABELS, PARAMS, Body, NewAction, Text, action_json
+from rule_engine.actions import LABELS, PARAMS, Body, NewAction, Storable, Text, action_json
 from rule_engine.targets import Target
 from shared.conditions import Condition, Decide, compiled, fields_named, too_large
 from shared.jsontext import api_time
@@ -49,7 +49,7 @@ MAX_ACTIONS = 10
 class Frame(Body):
     """How a rule is called and how often it may act: what can change without a new look at what it says."""
 
-    name: Text = Field(min_length=1, max_length=200)
+    name: Annotated[StrictStr, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
     description: Text = Field(default="", max_length=2000)
     cooldown: StrictInt = Field(default=3600, ge=0, le=MONTH)
     hourly_limit: StrictInt = Field(default=1000, ge=1, le=MAX_PER_HOUR)
@@ -147,7 +147,7 @@ def _stored_conditions(given: Any) -> tuple[Condition | None, str]:
     try:
         return _CONDITIONS.validate_python(given), ""
     except ValidationError as error:
-        return None, "; ".join(f"{path}: {problem}" for path, problem in mistakes(error).items())
+        return None, "; ".join(f"{path} {problem}" for path, problem in mistakes(error).items())
 
 
 def _stored_actions(given: Sequence[Mapping[str, Any]]) -> tuple[tuple[Action, ...], str]:

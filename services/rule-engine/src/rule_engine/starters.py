@@ -60,7 +60,8 @@ class Chosen:
 
 def chosen(asked: Install) -> Chosen:
     keys = asked.starters if asked.starters is not None else tuple(STARTERS)
-    unknown = {f"starters.{n}": "is no starter" for n, key in enumerate(keys) if key not in STARTERS}
+    told = f"is not known: the starters are {', '.join(STARTERS)}"
+    unknown = {f"starters.{n}": told for n, key in enumerate(keys) if key not in STARTERS}
     if unknown:
         return Chosen({}, problems=unknown)
     lacking = {key: lack for key in keys if (lack := _lack(STARTERS[key], asked))}
