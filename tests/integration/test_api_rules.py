@@ -94,6 +94,18 @@ async def test_a_search_for_what_no_name_can_hold_is_refused(desk: Desk) -> None
         assert (answer.status, answer.json["data"]["params"]) == (400, told)
 
 
+async def test_nothing_is_kept_of_looking_at_a_draft_the_language_and_the_starters(desk: Desk) -> None:
+    made = await desk.make()
+    looked = [
+        await desk.send("POST", "/rules/validate", made),
+        await desk.api.get("/rules/schema"),
+        await desk.api.get("/rules/starters"),
+    ]
+    assert [answer.status for answer in looked] == [200, 200, 200]
+    assert looked[0].json == {"valid": True, "errors": [], "warnings": []}
+    assert await desk.pool.fetch("SELECT type FROM rule_engine.commands_seen") == [("rule.create",)]
+
+
 async def test_rules_are_listed_by_trigger_and_mode(desk: Desk) -> None:
     await desk.make(name="One")
     await desk.make(name="Two", mode="off")

@@ -19,6 +19,7 @@ from rule_engine.happened import reader
 from rule_engine.rules import rule_of
 from rule_engine.store import backtests
 from rule_engine.store.backtests import Span
+from rule_engine.store.rules import find_rule
 from rule_engine.worker import RuleEngine
 from shared.broker import Broker
 from shared.commands import Answer, Command, Commands
@@ -188,8 +189,10 @@ async def test_a_backtest_fires_for_exactly_the_events_that_the_live_engine_fire
     for rule_id, rule in rules.items():
         live = await live_firings(pool, rule_id)
         assert live
-        version, fields = await backtests.saved_rule(pool, STORE, rule_id) or (0, {})
-        fired = await replayed(pool, Backtest(rule_of(rule_id, version, fields)), limit=chance.randrange(1, 200))
+        saved = await find_rule(pool, STORE, rule_id)
+        assert saved
+        tested = Backtest(rule_of(rule_id, saved.version, saved.fields))
+        fired = await replayed(pool, tested, limit=chance.randrange(1, 200))
         assert sorted(fired) == sorted(live)
 
         result = await engine.backtested(rule_id=str(rule_id), days=30)

@@ -96,5 +96,6 @@ async def opened(api: ApiClient, pool: asyncpg.Pool, broker: Broker, vault: Vaul
         known = {"store_id": api.store.id, "email_hash": hashed}
         await insert(pool, "scorer.customers", **known, created_at=at, updated_at=at)
     engine = RuleEngine(Outbox(pool, Broker("amqp://nobody", service="rule-engine"), "rule_engine"), pool)
-    async with owning("rule-engine", pool, broker, commands.handlers(vault, Reach())):
+    handlers, background = commands.handlers(vault, Reach()), commands.background(pool, vault, Reach())
+    async with owning("rule-engine", pool, broker, handlers, background):
         yield Desk(api, pool, engine, jane)

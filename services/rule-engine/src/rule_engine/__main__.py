@@ -39,7 +39,8 @@ def _consume(service: Service, engine: RuleEngine, settings: RuleEngineSettings)
         broker=service.broker,
         schema="rule_engine",
         handlers=commands.handlers(service.vault, settings.reach) | trials.handlers(settings.reach),
-        background=trials.background(service.pool, settings.reach),
+        background=trials.background(service.pool, settings.reach)
+        | commands.background(service.pool, service.vault, settings.reach),
         vault=service.vault,
     )
 

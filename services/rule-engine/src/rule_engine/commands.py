@@ -27,8 +27,8 @@ from rule_engine.starters import Install
 from rule_engine.store import rules, rulesets, shops
 from rule_engine.targets import Settled, settled
 from rule_engine.validate import read, validate
-from shared.commands import Command, Handler, RefusedError, invalid, parse
-from shared.db import Connection
+from shared.commands import BackgroundHandler, Command, Handler, RefusedError, invalid, parse
+from shared.db import Connection, Pool
 from shared.ids import uuid7
 from shared.mistakes import Problem, by_path
 from shared.outbox import Transaction
@@ -93,6 +93,52 @@ def handlers(vault: Vault, reach: Reach) -> dict[str, Handler]:
     return RuleCommands(vault, reach).handlers()
 
 
+def background(pool: Pool, vault: Vault, reach: Reach) -> dict[str, BackgroundHandler]:
+    """What only reads: outside of a transaction, and nothing is kept of it."""
+
+    async def judged(command: Command) -> dict[str, Any]:
+        """What is wrong with a draft, or doubtful. One that names a rule may keep its targets."""
+        draft = parse(_Draft, command.data).rule
+        said = {name: value for name, value in draft.items() if name not in READ_ONLY}
+        rule, report = read(said, reach, await shops.shop(pool, command.store_id))
+        errors = list(report.errors)
+        if rule:
+            targets = await _settled(pool, vault, rule, await _named(pool, command.store_id, draft))
+            errors += [Problem(tuple(path.split(".")), message) for path, message in targets.problems.items()]
+        return {"valid": not errors, "errors": _told(errors), "warnings": _told(report.warnings)}
+
+    async def all_of_the_language(_: Command) -> dict[str, Any]:
+        return schema()
+
+    async def to_start_from(command: Command) -> list[dict[str, Any]]:
+        """Each with the rule that was made from it, if one was and is there still."""
+        made = await rules.started(pool, command.store_id)
+        return [
+            {**starter, "rule_id": str(made[key]) if (key := starter["key"]) in made else None}
+            for starter in starters.listed()
+        ]
+
+    return {"rule.validate": judged, "rule.schema": all_of_the_language, "rule.starters": to_start_from}
+
+
+async def _named(pool: Pool, store_id: UUID, draft: Mapping[str, Any]) -> Saved | None:
+    """The rule whose change a draft is."""
+    try:
+        return await rules.find_rule(pool, store_id, UUID(str(draft.get("id"))))
+    except ValueError:
+        return None
+
+
+async def _settled(connection: Connection | Pool, vault: Vault, asked: NewRule, stored: Saved | None) -> Settled:
+    return settled(
+        asked.actions,
+        before=stored.fields["actions"] if stored else (),
+        known=await rules.targets(connection, vault, stored.id) if stored else {},
+        new_id=uuid7,
+        new_secret=generate,
+    )
+
+
 class RuleCommands:
     """Each answers with the body that the API gives its caller. Each save is a new version, unless nothing changed."""
 
@@ -107,9 +153,6 @@ class RuleCommands:
             "rule.patch": self.patch,
             "rule.restore": self.restore,
             "rule.delete": self.delete,
-            "rule.validate": self.validate,
-            "rule.schema": self.schema,
-            "rule.starters": self.starters,
             "rule.install": self.install,
         }
 
@@ -162,31 +205,6 @@ class RuleCommands:
         await rulesets.raise_revision(transaction.connection, command.store_id)
         return {"id": str(rule_id)}
 
-    async def validate(self, transaction: Transaction, command: Command) -> dict[str, Any]:
-        """What is wrong with a draft, or doubtful. One that names a rule may keep its targets."""
-        draft = parse(_Draft, command.data).rule
-        connection, store_id = transaction.connection, command.store_id
-        said = {name: value for name, value in draft.items() if name not in READ_ONLY}
-        rule, report = read(said, self._reach, await shops.shop(connection, store_id))
-        errors = list(report.errors)
-        if rule:
-            targets = await self._settled(connection, rule, await _named(connection, store_id, draft))
-            errors += [Problem(tuple(path.split(".")), message) for path, message in targets.problems.items()]
-        return {"valid": not errors, "errors": _told(errors), "warnings": _told(report.warnings)}
-
-    async def schema(self, _: Transaction, __: Command) -> dict[str, Any]:
-        return schema()
-
-    # Rules to start from ----------------------------------------------------------------------------------------------
-
-    async def starters(self, transaction: Transaction, command: Command) -> list[dict[str, Any]]:
-        """Each with the rule that was made from it, if one was and is there still."""
-        made = await rules.started(transaction.connection, command.store_id)
-        return [
-            {**starter, "rule_id": str(made[key]) if (key := starter["key"]) in made else None}
-            for starter in starters.listed()
-        ]
-
     async def install(self, transaction: Transaction, command: Command) -> dict[str, Any]:
         """Rules made from starters, off. Those that are there already, or could never fire here, are left out."""
         asked: Install = parse(Install, command.data, context=self._reach)
@@ -213,15 +231,6 @@ class RuleCommands:
 
     # Saving -----------------------------------------------------------------------------------------------------------
 
-    async def _settled(self, connection: Connection, asked: NewRule, stored: Saved | None) -> Settled:
-        return settled(
-            asked.actions,
-            before=stored.fields["actions"] if stored else (),
-            known=await rules.targets(connection, self._vault, stored.id) if stored else {},
-            new_id=uuid7,
-            new_secret=generate,
-        )
-
     async def _write(
         self,
         connection: Connection,
@@ -238,7 +247,7 @@ class RuleCommands:
         report = validate(asked, await shops.shop(connection, command.store_id))
         if report.errors:
             raise invalid(by_path(report.errors))
-        targets = await self._settled(connection, asked, stored)
+        targets = await _settled(connection, self._vault, asked, stored)
         if targets.problems:
             raise invalid(targets.problems)
         fields = rule_fields(asked, targets.by_position)
@@ -263,14 +272,6 @@ async def _require_room(connection: Connection, store_id: UUID, number: int) -> 
     """
     if await rules.count_rules(connection, store_id) + number > MAX_RULES:
         raise RefusedError(409, "trustlens_too_many_rules", f"A store may have {MAX_RULES:,} rules: delete one.")
-
-
-async def _named(connection: Connection, store_id: UUID, draft: Mapping[str, Any]) -> Saved | None:
-    """The rule whose change a draft is."""
-    try:
-        return await rules.lock_rule(connection, store_id, UUID(str(draft.get("id"))))
-    except ValueError:
-        return None
 
 
 async def _locked(connection: Connection, store_id: UUID, rule_id: UUID) -> Saved:

@@ -14,7 +14,7 @@ from rule_engine import tryout
 from rule_engine.backtest import Backtest
 from rule_engine.happened import Happened, Kept, Place, reader
 from rule_engine.rules import READ_ONLY, NewRule, Rule, rule_fields, rule_of
-from rule_engine.store import backtests, shops
+from rule_engine.store import backtests, rules, shops
 from rule_engine.store.backtests import Span
 from rule_engine.tryout import Tried
 from rule_engine.validate import validate
@@ -93,7 +93,7 @@ async def _rule(connection: Connection | Pool, store_id: UUID, asked: _Asked) ->
     Raises:
         RefusedError: 404, there is no such rule; 400, none is named, or the draft could not be saved.
     """
-    saved = asked.rule_id and await backtests.saved_rule(connection, store_id, asked.rule_id)
+    saved = await rules.find_rule(connection, store_id, asked.rule_id) if asked.rule_id else None
     if asked.rule_id and not saved:
         raise RefusedError(404, "trustlens_rule_not_found", "Rule not found.")
     if asked.rule:
@@ -103,8 +103,7 @@ async def _rule(connection: Connection | Pool, store_id: UUID, asked: _Asked) ->
         return _Tested(rule_fields(asked.rule, {}), asked.rule_id, None)
     if not saved:
         raise invalid({"rule": "is missing"})
-    version, fields = saved
-    return _Tested(fields, asked.rule_id, version)
+    return _Tested(saved.fields, saved.id, saved.version)
 
 
 # On one event ---------------------------------------------------------------------------------------------------------

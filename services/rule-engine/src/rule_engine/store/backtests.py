@@ -1,9 +1,7 @@
 """What rules are tried on: the events that the scorer kept, and what the rules did with them."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from rule_engine.cooldown import Hour, Key
@@ -152,18 +150,3 @@ async def last_fired(pool: Pool, key: Key) -> datetime | None:
 async def fired_in_hour(pool: Pool, hour: Hour) -> int:
     found = await pool.fetchval("SELECT fired FROM rule_engine.hours WHERE rule_id = $1 AND hour = $2", *hour)
     return found or 0
-
-
-async def saved_rule(connection: Connection | Pool, store_id: UUID, rule_id: UUID) -> tuple[int, dict[str, Any]] | None:
-    """Its version, and what its owner says of it, whatever its mode."""
-    row = await connection.fetchrow(
-        "SELECT version, name, description, trigger, conditions, actions, cooldown, hourly_limit, mode"
-        " FROM rule_engine.rules WHERE store_id = $1 AND id = $2",
-        store_id,
-        rule_id,
-    )
-    return row and (row["version"], {name: _json(name, value) for name, value in row.items() if name != "version"})
-
-
-def _json(name: str, value: Any) -> Any:
-    return json.loads(value) if name in {"conditions", "actions"} and value is not None else value

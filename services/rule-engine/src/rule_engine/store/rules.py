@@ -9,7 +9,7 @@ import asyncpg
 
 from rule_engine.rules import Saved
 from rule_engine.targets import Target
-from shared.db import Connection
+from shared.db import Connection, Pool
 from shared.secrets import Vault
 
 # Rules ----------------------------------------------------------------------------------------------------------------
@@ -19,7 +19,7 @@ async def count_rules(connection: Connection, store_id: UUID) -> int:
     return int(await connection.fetchval("SELECT count(*) FROM rule_engine.rules WHERE store_id = $1", store_id))
 
 
-async def started(connection: Connection, store_id: UUID) -> dict[str, UUID]:
+async def started(connection: Connection | Pool, store_id: UUID) -> dict[str, UUID]:
     """The rules that were made from starters, by the starter's key."""
     rows = await connection.fetch(
         "SELECT starter, id FROM rule_engine.rules WHERE store_id = $1 AND starter IS NOT NULL", store_id
@@ -27,14 +27,20 @@ async def started(connection: Connection, store_id: UUID) -> dict[str, UUID]:
     return {row["starter"]: row["id"] for row in rows}
 
 
+_FIND = (
+    "SELECT id, store_id, version, name, description, trigger, conditions, actions, cooldown, hourly_limit, mode,"
+    " created_at, updated_at FROM rule_engine.rules WHERE store_id = $1 AND id = $2"
+)
+
+
+async def find_rule(connection: Connection | Pool, store_id: UUID, rule_id: UUID) -> Saved | None:
+    row = await connection.fetchrow(_FIND, store_id, rule_id)
+    return row and _saved(row)
+
+
 async def lock_rule(connection: Connection, store_id: UUID, rule_id: UUID) -> Saved | None:
     """As it stands, until the commit."""
-    row = await connection.fetchrow(
-        "SELECT id, store_id, version, name, description, trigger, conditions, actions, cooldown, hourly_limit, mode,"
-        " created_at, updated_at FROM rule_engine.rules WHERE store_id = $1 AND id = $2 FOR UPDATE",
-        store_id,
-        rule_id,
-    )
+    row = await connection.fetchrow(f"{_FIND} FOR UPDATE", store_id, rule_id)
     return row and _saved(row)
 
 
@@ -132,7 +138,7 @@ async def version_fields(connection: Connection, rule_id: UUID, version: int) ->
 # Targets --------------------------------------------------------------------------------------------------------------
 
 
-async def targets(connection: Connection, vault: Vault, rule_id: UUID) -> dict[UUID, Target]:
+async def targets(connection: Connection | Pool, vault: Vault, rule_id: UUID) -> dict[UUID, Target]:
     """All that the rule ever had: a version that is restored finds its own again."""
     rows = await connection.fetch(
         "SELECT id, url, secret, headers, timeout FROM rule_engine.targets WHERE rule_id = $1", rule_id

@@ -4,11 +4,11 @@ import json
 from uuid import UUID
 
 from rule_engine.validate import Shop
-from shared.db import Connection
+from shared.db import Connection, Pool
 from shared.events import LOWEST_SCORES
 
 
-async def shop(connection: Connection, store_id: UUID) -> Shop:
+async def shop(connection: Connection | Pool, store_id: UUID) -> Shop:
     means = await connection.fetchrow(
         "SELECT smtp IS NOT NULL AS mail, woocommerce_api IS NOT NULL AS orders FROM api.stores WHERE id = $1", store_id
     )
