@@ -250,6 +250,7 @@ async def test_old_facts_bring_nothing_back_and_a_new_order_brings_the_address(s
         order(4, marks=[ADDRESS], at=8),
         decline(minute=9, marks=[mark("device", 2)]),
         refund(1, "6.00", number=8, reason="Jane's coat"),
+        attempt(reason="customer_blocked", minute=6, marks=[mark("device", 3)]),
     ]
     await shop.process(*late)
     await shop.settle()
@@ -258,10 +259,25 @@ async def test_old_facts_bring_nothing_back_and_a_new_order_brings_the_address(s
     assert await shop.pool.fetchval("SELECT count(*) FROM scorer.fingerprints") == 1
     for table in ("refunds", "reported_refunds"):
         assert await shop.pool.fetchval(f"SELECT count(*) FROM scorer.{table} WHERE reason <> ''") == 0, table
+    assert set(await shop.told()) >= {"order_refunded", "checkout_blocked"}
+    for table in ("scorer.events", "scorer.outbox"):
+        bodies = await shop.pool.fetch(
+            f"SELECT body FROM {table} WHERE body LIKE '%' || $1::bytea || '%'", shop.hash().encode()
+        )
+        assert not [row for row in bodies if b"jane" in row["body"].lower()], table
+    assert not [entry for entry in await shop.timeline() if "jane" in json.dumps(entry["data"]).lower()]
     await shop.process(order(5, marks=[ADDRESS], at=-0.001))
     await shop.settle()
     row = await shop.customer()
     assert (row["email"], row["email_domain"], row["linked_accounts_count"]) == (JANE, "example.com", 1)
+
+
+async def test_the_reason_of_an_erasure_is_kept_without_the_address(shop: Shop) -> None:
+    await shop.process(order(1))
+    for _ in range(2):  # the second time nobody knows the address any more
+        await shop.ask("customer.erase", email_hash=shop.hash(), reason=f"asked for by {JANE.upper()}.")
+    entries = [entry["data"] for entry in await shop.timeline() if entry["type"] == "customer_erased"]
+    assert sorted(entry.get("reason", "") for entry in entries) == ["", "asked for by (e-mail)."]
 
 
 async def test_what_comes_while_a_customer_is_erased_brings_nothing_back(shop: Shop) -> None:
