@@ -22,14 +22,20 @@ class Signal(_Answer):
 
 class Customer(_Answer):
     email_hash: str
+    email: str | None = None
+    """Where it was asked for, and the key may know it."""
     trust_score: int
     segment: str
     segment_label: str
     total_orders: int
     total_refunds: int
     return_rate: Decimal
+    total_order_value: Decimal = Decimal(0)
+    total_refund_value: Decimal = Decimal(0)
     is_blocked: bool
     is_allowlisted: bool
+    first_order_date: str | None = None
+    last_order_date: str | None = None
     linked_accounts_count: int = 0
     total_disputes: int = 0
     tags: tuple[str, ...] = ()

@@ -56,8 +56,9 @@ class Api:
     async def patch(self, path: str, body: object) -> Any:
         return await self._call("PATCH", path, body=body)
 
-    async def delete(self, path: str) -> None:
-        await self._call("DELETE", path)
+    async def delete(self, path: str, **query: str) -> Any:
+        """None where there is nothing to say."""
+        return await self._call("DELETE", path, query=query)
 
     async def collect(self, path: str, *, limit: int, **query: str) -> list[Any]:
         """The first `limit` items of a list, page by page."""

@@ -6,6 +6,7 @@ import typer
 
 from cli import (
     books,
+    customers,
     dead,
     deliveries,
     demo,
@@ -45,6 +46,7 @@ app.command("personas")(personas_run.command)
 app.command("replay-deliveries")(deliveries.replay)
 app.command("recompute")(jobs.recompute)
 app.command("sweep")(jobs.sweep)
+app.add_typer(customers.app, name="customers")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(rules.app, name="rules")
 app.add_typer(deliveries.app, name="deliveries")

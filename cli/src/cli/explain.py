@@ -7,8 +7,9 @@ from rich.console import Console
 
 from cli import api
 from cli.answers import Customer, Scored
-from cli.api import Api, ApiError
-from cli.explanation import explanation, plain
+from cli.api import Api
+from cli.customers import looked_up
+from cli.explanation import explanation
 from shared.jsontext import dumps
 
 HISTORY = 40
@@ -17,12 +18,7 @@ HISTORY = 40
 
 async def fetch(api: Api, email: str) -> tuple[Any, Any]:
     """The customer and the last of the score history, as the API answers them."""
-    try:
-        customer = await api.get("/customers/lookup", email=email)
-    except ApiError as error:
-        if error.status == 404:
-            raise ApiError(f"This store has no customer {plain(email)}.", status=404) from None
-        raise
+    customer = await looked_up(api, email)
     history = await api.get(f"/customers/{customer['email_hash']}/score-history", per_page=str(HISTORY))
     return customer, history
 

@@ -44,9 +44,9 @@ def heading(email: str, customer: Customer) -> Text:
     text = Text(f"{plain(email)}\n", style="bold")
     text.append(f"{customer.trust_score} {customer.segment_label}", style=_STYLES.get(customer.segment, ""))
     facts = [
-        f" · {_counted(customer.total_orders, 'order')}",
-        f"{_counted(customer.total_refunds, 'refund')}, {customer.return_rate} % of orders",
-        *([_counted(customer.total_disputes, "dispute")] if customer.total_disputes else []),
+        f" · {counted(customer.total_orders, 'order')}",
+        f"{counted(customer.total_refunds, 'refund')}, {customer.return_rate} % of orders",
+        *([counted(customer.total_disputes, "dispute")] if customer.total_disputes else []),
         *(["blocked"] if customer.is_blocked else []),
         *(["allowlisted"] if customer.is_allowlisted else []),
         f"customer {customer.email_hash[:SHOWN_HASH]}",
@@ -181,7 +181,7 @@ def _by_size(moves: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(moves.items(), key=lambda move: (-abs(move[1]), move[0]))
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
