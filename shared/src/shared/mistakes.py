@@ -30,12 +30,16 @@ class Problem:
 
     @property
     def pointer(self) -> str:
-        """As a JSON pointer (RFC 6901)."""
-        return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in self.path)
+        return pointer(self.path)
 
     @property
     def dotted(self) -> str:
         return ".".join(map(str, self.path)) or "body"
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """A place of a body as a JSON pointer (RFC 6901)."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
 
 def mistakes(error: ValidationError) -> dict[str, str]:

@@ -1,19 +1,21 @@
 """A rule tried on one event, as if it happened now: what would come of it, and why. Nothing is done."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 from uuid import UUID
 
 from rule_engine import cooldown
 from rule_engine.actions import ORDER_ACTIONS
 from rule_engine.evaluate import Judged, Skipped, evaluate, in_shadow
 from rule_engine.rules import Rule
-from shared.conditions import All, AnyOf, Condition, Leaf, Not, check
+from shared.conditions import Leaf, check
 from shared.events import Cause, Change, Event, EventData, OrderInfo, Snapshot
 from shared.fields import CONTEXTS, Fields, fields_of
 from shared.jsontext import api_time
+from shared.misfits import Path, leaves
+from shared.mistakes import pointer
 
 SHOWN_TEXT = 100
 """Characters of a text that an action carries."""
@@ -77,7 +79,7 @@ def tried(rule: Rule, actions: Sequence[Mapping[str, Any]], on: Tried, now: date
         "outcome": outcome,
         "reason": reason,
         "values": dict(judged.values),
-        "conditions": [_met(pointer, leaf, fields) for pointer, leaf in leaves(rule.conditions)],
+        "conditions": [_met(path, leaf, fields) for path, leaf in leaves(rule.conditions, ("conditions",))],
         "cooldown": _standing(rule, on, now),
         "actions": [{"type": action.get("type"), "would": would(action, on.event)} for action in actions],
     }
@@ -118,35 +120,11 @@ def _standing(rule: Rule, on: Tried, now: datetime) -> dict[str, Any]:
     }
 
 
-# Conditions, leaf by leaf ---------------------------------------------------------------------------------------------
-
-
-def leaves(condition: Condition | None, pointer: str = "/conditions") -> Iterator[tuple[str, Leaf]]:
-    """Each with the JSON pointer to its place in the rule, in its order."""
-    match condition:
-        case None:
-            return
-        case Leaf():
-            yield pointer, condition
-        case All():
-            yield from _of_parts(condition.all, f"{pointer}/all")
-        case AnyOf():
-            yield from _of_parts(condition.any, f"{pointer}/any")
-        case Not():
-            yield from leaves(condition.not_, f"{pointer}/not")
-        case _:
-            assert_never(condition)
-
-
-def _of_parts(parts: Sequence[Condition], pointer: str) -> Iterator[tuple[str, Leaf]]:
-    for n, part in enumerate(parts):
-        yield from leaves(part, f"{pointer}/{n}")
-
-
-def _met(pointer: str, leaf: Leaf, fields: Fields) -> dict[str, Any]:
+def _met(path: Path, leaf: Leaf, fields: Fields) -> dict[str, Any]:
+    """`path`: to its place in the rule."""
     verdict = check(leaf, fields)
     return {
-        "pointer": pointer,
+        "pointer": pointer(path),
         "field": leaf.field,
         "operator": leaf.operator,
         "value": leaf.value,
