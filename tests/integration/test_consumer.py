@@ -14,6 +14,7 @@ from shared.consumer import MAX_TRIES, SUSPICIOUS, TRIES_APART, Consumer, Messag
 from shared.db import MeanwhileError
 from shared.secrets import Vault
 from shared.topology import dead
+from support.cable import Cable
 from support.queues import depth, let_go, put, take, taking
 
 QUEUE = "rule-engine.events"
@@ -251,6 +252,45 @@ async def test_messages_of_no_frame_and_of_many_arrive_whole_and_in_order(broker
     assert [await sizes.get() for _ in sent] == sent
     stop.set()
     await running
+
+
+async def test_wherever_a_connection_breaks_each_message_arrives_whole(
+    broker: Broker, pool: asyncpg.Pool, amqp_url: str, name_prefix: str
+) -> None:
+    sent = [f"{number} ".encode() + b"x" * size for number, size in enumerate([0, 900, 131_060, 131_080] * 30)]
+    processed: set[bytes] = set()
+    all_came = asyncio.Event()
+
+    async def process(batch: Sequence[bytes]) -> None:
+        processed.update(batch)
+        if len(processed) == len(sent):
+            all_came.set()
+
+    await put(broker, QUEUE, sent)
+    # Within the handshake, the declarations, a message's head, its body, the next frame's head; and later.
+    cable = Cable(amqp_url, breaks_after=[1, 400, 6_000, *range(140_000, 140_020, 5), 400_000, 1_000_000])
+    await cable.plug()
+    frayed = Broker(cable.url, service="tests", prefix=name_prefix)
+    connecting = asyncio.create_task(frayed.run())
+    stop = asyncio.Event()
+    consumer = Consumer(
+        queue=QUEUE,
+        schema="rule_engine",
+        broker=frayed,
+        pool=pool,
+        parse=lambda message: message.body,
+        process=process,
+        batch_size=5,
+    )
+    running = asyncio.create_task(consumer.run(stop))
+    await all_came.wait()
+    stop.set()
+    await running
+    connecting.cancel()
+    await asyncio.wait({connecting})
+    await cable.pull()
+    assert processed == set(sent)
+    assert await depth(broker, dead(QUEUE)) == 0
 
 
 async def test_a_deleted_queue_comes_back_with_the_connection_and_consuming_goes_on(

@@ -1,16 +1,21 @@
 """A cable to a server, which a test can pull out and put back in: the server itself serves other tests too."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from urllib.parse import urlsplit
 
 
 class Cable:
-    """`url` is the server's, by way of this cable."""
+    """`url` is the server's, by way of this cable.
 
-    def __init__(self, url: str) -> None:
+    `breaks_after`: how many bytes from the server its first connections let through before they end.
+    """
+
+    def __init__(self, url: str, *, breaks_after: Iterable[int] = ()) -> None:
         self._server = urlsplit(url)
+        self._breaks_after = iter(breaks_after)
         self._listener: asyncio.Server | None = None
         self._port = 0
         self._open: set[asyncio.StreamWriter] = set()
@@ -42,14 +47,15 @@ class Cable:
             back.transport.abort()
             return
         self._open |= {writer, back}
-        for source, sink in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._pump(source, sink))
+        for source, sink, most in ((reader, back, inf), (there, writer, next(self._breaks_after, inf))):
+            task = asyncio.create_task(self._pump(source, sink, most))
             self._pumping.add(task)
             task.add_done_callback(self._pumping.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, most: float) -> None:
         with suppress(OSError):
-            while data := await source.read(65536):
+            while data := await source.read(int(min(65536, most))):
+                most -= len(data)
                 sink.write(data)
                 await sink.drain()
         sink.close()
