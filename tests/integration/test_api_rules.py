@@ -1,5 +1,6 @@
 """Rules through the API: saved by the rule engine's own commands, evaluated by its own worker, read and asked about."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,6 +38,20 @@ async def test_a_rule_is_made_changed_replaced_and_restored(desk: Desk) -> None:
     assert (replaced.json["version"], replaced.json["mode"], replaced.json["description"]) == (3, "live", "")
     assert (restored.json["version"], restored.json["name"]) == (4, "Cheap risk")
     assert (await desk.api.get(path)).json == restored.json
+
+
+async def test_conditions_and_actions_are_shown_in_the_order_of_words_in_which_they_are_written(desk: Desk) -> None:
+    actions = [
+        {"type": "send_email", "to": "a@shop.example", "subject": "Look", "text": "Soon."},
+        {"type": "send_slack", "url": "https://hooks.slack.com/services/T", "text": "Look."},
+        {"type": "send_webhook", "url": "https://crm.example/hook", "secret": "s" * 32, "headers": {"X-A": "b"}},
+    ]
+    made = await desk.make(actions=actions)
+    shown = (await desk.api.get(f"/rules/{made['id']}")).json
+    (version,) = (await desk.api.get(f"/rules/{made['id']}/versions")).json
+    for rule in (shown, version["rule"]):
+        for name in ("conditions", "actions"):
+            assert json.dumps(rule[name]) == json.dumps(made[name])
 
 
 async def test_versions_are_listed_with_what_each_changed_and_who_saved_it(desk: Desk) -> None:

@@ -16,9 +16,21 @@ _RULE = (
 )
 
 
+_FIRST = ("type", "target_id", "webhook_id", "url", "to", "subject", "field", "operator", "value")
+"""Of a condition or an action, as people write them: Postgres keeps names by their length."""
+
+
+def _read(text: str) -> Any:
+    return json.loads(text, object_hook=_in_order)
+
+
+def _in_order(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in _FIRST if name in given} | given
+
+
 def _rule(row: Row) -> Rule:
-    conditions = json.loads(row["conditions"]) if row["conditions"] else None
-    return Rule(**{**row, "conditions": conditions, "actions": json.loads(row["actions"])})
+    conditions = _read(row["conditions"]) if row["conditions"] else None
+    return Rule(**{**row, "conditions": conditions, "actions": _read(row["actions"])})
 
 
 async def find_rule(pool: Pool, store_id: UUID, rule_id: UUID) -> Rule | None:
@@ -59,7 +71,7 @@ async def list_versions(pool: Pool, rule_id: UUID, page: Page) -> tuple[list[Rul
 
 
 def _version(row: Row) -> RuleVersion:
-    rule, before = json.loads(row["rule"]), json.loads(row["before"] or "null")
+    rule, before = _read(row["rule"]), json.loads(row["before"] or "null")
     return RuleVersion(
         version=row["version"],
         saved_at=row["saved_at"],
