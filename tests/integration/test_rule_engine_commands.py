@@ -287,7 +287,7 @@ async def test_a_change_of_an_older_version_is_refused(owner: Owner) -> None:
     made = await owner.created()
     await owner.done("rule.patch", made, fields={"name": "Somebody else's"})
     stale = await owner.refusal("rule.update", made["id"], rule={**made, "name": "Mine"})
-    assert stale == (409, "The rule is at version 2; your change was made from version 1.")
+    assert stale == (409, "The rule is at version 2; your change was made from version 1. Read it again first.")
     assert (await owner.refusal("rule.patch", made["id"], fields={"id": str(uuid7())}))[0] == 400
 
 

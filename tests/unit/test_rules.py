@@ -132,7 +132,7 @@ def test_a_shown_rule_may_come_back_as_it_is() -> None:
 
 def test_a_change_made_from_another_version_is_stale() -> None:
     found = change({"version": 2, "name": "x"}, rule_id=RULE, version=3)
-    assert found.stale == "The rule is at version 3; your change was made from version 2."
+    assert found.stale == "The rule is at version 3; your change was made from version 2. Read it again first."
     assert change({"name": "x"}, rule_id=RULE, version=3).fields == {"name": "x"}
 
 

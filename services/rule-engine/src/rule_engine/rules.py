@@ -248,7 +248,8 @@ def change(body: Mapping[str, Any], *, rule_id: UUID, version: int) -> Change:
     if type(named) is not int:
         return Change(problems={"version": "must be a whole number"})
     if named != version:
-        return Change(stale=f"The rule is at version {version}; your change was made from version {named}.")
+        told = f"The rule is at version {version}; your change was made from version {named}. Read it again first."
+        return Change(stale=told)
     return Change({name: value for name, value in body.items() if name not in READ_ONLY})
 
 

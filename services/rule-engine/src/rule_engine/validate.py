@@ -119,9 +119,10 @@ def _action_doubts(rule: NewRule, shop: Shop) -> Iterator[Problem]:
             case SendSlack() if not is_slack(action.url):
                 yield Problem((*path, "url"), "this is not Slack: it must take Slack's messages all the same")
             case SendEmail() if not shop.has_mail_server:
-                yield Problem((*path, "type"), "the store has no mail server yet: nothing is sent until it has one")
+                told = "the store has no mail server yet: nothing is sent until PATCH /store tells of one"
+                yield Problem((*path, "type"), told)
             case _ if action.type in ORDER_ACTIONS and not shop.has_order_access:
-                told = "the store's REST API keys are not known yet: no order is changed until they are"
+                told = "the store's REST API keys are not known yet: no order is changed until PATCH /store tells them"
                 yield Problem((*path, "type"), told)
             case _:
                 pass
