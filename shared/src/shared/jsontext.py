@@ -27,6 +27,8 @@ def dumps(value: object) -> str:
     if written := _WRITTEN.get(type(value)):
         return written(value)
     match value:
+        case str():
+            return encode_basestring(value)
         case Decimal():
             return format(value, "f")
         case dict() | Mapping():  # asking for an abstract class is slow, and nearly all are dicts
