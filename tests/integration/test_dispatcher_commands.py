@@ -233,6 +233,10 @@ async def test_an_endpoint_that_could_not_be_created_is_refused_before_it_is(
     assert await answered(broker, shop, "webhook.validate", {"url": receiver.url}) == {}
     refusal = await refused(broker, shop, "webhook.validate", {"url": "ftp://x"})
     assert refusal.params == {"url": "must begin with https://"}
+    unfit = {"field": "trust_score", "operator": "<", "value": "30"}
+    for command in ("webhook.validate", "webhook.create"):
+        refusal = await refused(broker, shop, command, {"url": receiver.url, "filter": unfit})
+        assert refusal.params == {"filter.value": "trust_score is a whole number"}
     assert await shop.pool.fetchval("SELECT count(*) FROM dispatcher.endpoints") == 0
 
 

@@ -101,7 +101,7 @@ class EndpointCommands:
 
     async def validate(self, _: Transaction, command: Command) -> dict[str, Any]:
         """Refuses what `create` would."""
-        parse(NewEndpoint, command.data, context=self._reach)
+        _require_fitting(parse(NewEndpoint, command.data, context=self._reach))
         return {}
 
     async def create(self, transaction: Transaction, command: Command) -> dict[str, Any]:
