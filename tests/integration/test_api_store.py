@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from api.gate import GateSettings
 from dispatcher.destinations.webhook import Site
 from dispatcher.directory import Directory
 from shared.broker import Broker
@@ -45,6 +46,7 @@ async def test_the_store_is_shown_with_how_it_scores(api: ApiClient, pool: async
         ("name", "Shop"),
         ("url", "https://shop.example"),
         ("enforce_blocking", True),
+        ("gate", json.loads(GateSettings().model_dump_json())),
         ("version", 4),
         ("currency", "EUR"),
         *SETTINGS.items(),

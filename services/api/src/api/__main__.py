@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 
 import structlog
@@ -11,6 +12,7 @@ from api import audit, erasure, idempotency, protocol
 from api.app import PARTITIONED, build, state_of
 from api.ingest.intake import forget_seen
 from api.settings import ApiSettings
+from api.store import gate
 from shared import db
 from shared.service import every, main, running
 
@@ -48,6 +50,7 @@ async def _forget(pool: db.Pool, settings: ApiSettings) -> None:
     """What is kept row by row, and long enough."""
     await forget_seen(pool, settings.input_seen_days)
     await audit.forget(pool, settings.audit_days)
+    await gate.forget(pool, datetime.now(UTC), days=settings.gate_history_days)
     await idempotency.forget(pool)
 
 

@@ -14,6 +14,7 @@ from api.recent import Recent
 from api.routes import (
     BASE,
     audit,
+    checkout,
     customers,
     dead,
     deliveries,
@@ -28,6 +29,7 @@ from api.routes import (
 )
 from api.settings import ApiSettings
 from api.state import STATE, State
+from api.store.gate import find_gate
 from api.usage import Usage
 from shared import db, health
 from shared.commands import Asker
@@ -39,7 +41,10 @@ PARTITIONED = ("api.raw_input",)
 def build(state: State, settings: ApiSettings, *, broker_answers: health.Check) -> web.Application:
     app = web.Application(middlewares=[audit_log.completed, in_wordpress_words])
     app[STATE] = state
-    for module in (audit, customers, dead, deliveries, ingest, jobs, keys, rules, rules_try, stats, store, webhooks):
+    for module in (
+        *(audit, checkout, customers, dead, deliveries, ingest),
+        *(jobs, keys, rules, rules_try, stats, store, webhooks),
+    ):
         app.add_routes([_under_base(route) for route in module.ROUTES])
     # A broker that is down stops nothing here: what is accepted waits in the outbox.
     health.add_routes(app, {"postgres": lambda: db.answers(state.pool)}, shown={"broker": broker_answers})
@@ -90,4 +95,6 @@ def state_of(service: Service, settings: ApiSettings, partitions: db.Partitions)
         limits=Limits(settings.rate_limit) if settings.rate_limit else None,
         trusted_proxies=settings.trusted_proxies,
         stores=Recent(lambda store_id: stores.find_secrets(pool, vault, store_id), max_age=settings.memory_seconds),
+        gates=Recent(lambda store_id: find_gate(pool, store_id), max_age=settings.memory_seconds),
+        gate_seconds=settings.gate_seconds,
     )

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from api.dead import QUEUE_NAMES
+from api.gate import GateSettings
 from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
 from api.scopes import Scope
 from api.values import Id, Moment, Time, line, owned, printable
@@ -296,6 +297,8 @@ class StorePatch(_Given):
     name: SiteName = Field(default_factory=str)
     url: SiteUrl = Field(default_factory=str)
     enforce_blocking: StrictBool = Field(default_factory=bool)
+    gate: GateSettings | None = None
+    """What is not given of it stays; null: as if nothing had ever been said."""
     min_orders: Annotated[Any, owned("Scoring.min_orders")] = None
     segments: Annotated[Any, owned("Scoring.segments")] = None
     modules: Annotated[Any, owned("Scoring.modules")] = None
@@ -470,6 +473,8 @@ class StoreSettings(_Answer):
     """Both as every webhook tells them."""
     enforce_blocking: bool
     """Whether blocked customers are kept from checking out."""
+    gate: GateSettings
+    """Of the checkout."""
     version: int
     """Of what the scorer keeps: currency, min_orders, segments, modules."""
     currency: str

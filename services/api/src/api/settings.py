@@ -29,6 +29,10 @@ class ApiSettings(Settings):
     """How long requests are kept as they came; the scorer keeps their outcomes for at least 30 days."""
     input_seen_days: int = Field(default=30, ge=1, le=365)
     """How long a repeated delivery is recognised; the scorer finds later ones unchanged by itself."""
+    gate_seconds: float = Field(default=0.6, gt=0, le=50)
+    """How long the checkout gate may look before it lets the shopper through; below the 1 s that a store waits."""
+    gate_history_days: int = Field(default=30, ge=1, le=365)
+    """How long it is kept who was refused and declined at the checkout."""
     command_seconds: float = Field(default=5, gt=0, le=60)
     """How long another service may take to answer a command; after it, it will not execute it."""
     rate_limit: float = Field(default=0, ge=0, le=1_000_000)

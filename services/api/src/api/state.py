@@ -7,6 +7,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from api.gate import Gate
 from api.ingest.intake import Intake
 from api.limits import Limits
 from api.recent import Recent
@@ -30,6 +31,9 @@ class State:
     keys: Recent[bytes, Key | None]
     """By SHA-256."""
     stores: Recent[UUID, StoreSecrets | None]
+    gates: Recent[UUID, Gate | None]
+    gate_seconds: float
+    """After which it lets the shopper through."""
     usage: Usage
     limits: Limits | None
     """None: keys may make as many requests as they like."""

@@ -12,6 +12,7 @@ from api.requests import checked, read_nothing, read_object
 from api.responses import as_json
 from api.schemas import SCORING, PatchedStore, StorePatch, StoreSettings
 from api.state import STATE
+from api.store import gate
 from api.stores import Key
 
 SWEEP = timedelta(seconds=20)
@@ -31,7 +32,11 @@ async def update(request: web.Request, key: Key) -> web.Response:
     # What the scorer refuses is not half done.
     done = await _ask(request, key, "store.scoring", scoring) if scoring else {"job_id": None}
     state = request.app[STATE]
-    await stores.save_settings(state.pool, state.vault, key.store_id, patch.model_dump(include=given - SCORING))
+    kept = patch.model_dump(include=given - SCORING - {"gate"})
+    await stores.save_settings(state.pool, state.vault, key.store_id, kept)
+    if "gate" in given:
+        await gate.save_settings(state.pool, key.store_id, patch.gate)
+    state.gates.forget(key.store_id)
     return as_json(PatchedStore(**await _settings(request, key), job_id=done["job_id"]))
 
 
@@ -59,8 +64,9 @@ async def _settings(request: web.Request, key: Key) -> dict[str, Any]:
     known = {"version": scoring["version"], "currency": scoring["currency"], **scoring["settings"]}
     state = request.app[STATE]
     means = await stores.find_means(state.pool, state.vault, key.store_id)
+    found = await gate.find_gate(state.pool, key.store_id)
     kept = {"id": site.id, "name": site.name, "url": site.url, "enforce_blocking": site.enforce_blocking}
-    return {**kept, **known, **means}
+    return {**kept, "gate": found and found.settings, **known, **means}
 
 
 async def _ask(
