@@ -208,6 +208,8 @@ async def test_a_host_that_takes_no_connection_is_given_up_in_connect(sender: Se
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + OK, 200, b""),
         (HEAD + b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n\xff\xff", 200, b"\xff\xff"),
         (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", 304, b""),
+        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
+        (HEAD + b"Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n2;a=b\r\nok\r\n0\r\nX: y\r\n\r\n", 200, b"ok"),
     ],
 )
 async def test_an_odd_answer_counts_as_its_status(sender: Sender, raw: bytes, status: int, body: bytes) -> None:
@@ -566,8 +568,10 @@ def test_a_receiver_that_asks_for_our_certificate_is_a_failure_of_tls(authority:
         (endless(HEAD + b"Content-Length: 99\r\n\r\n", b".", pause=0.02), "body", LATE),
         (endless(HEAD + b"\r\n", b"x" * 65536), None, None),
         (answering(HEAD + b"Content-Length: 10\r\n\r\nhalf"), "body", BROKE_OFF),
+        (answering(HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\nok"), None, None),
+        (answering(HEAD + b"\r\nto the end"), None, None),
     ],
-    ids=["silent", "hangs up", "drips", "floods", "breaks off"],
+    ids=["silent", "hangs up", "drips", "floods", "breaks off", "closes", "ends with its connection"],
 )
 def test_behind_tls_the_phases_are_the_same(
     authority: Authority, serve: Serve, phase: str | None, error: str | None, loop: str

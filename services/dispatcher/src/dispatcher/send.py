@@ -84,7 +84,7 @@ class _Trail:
         Closed politely it would wait, maybe for ever, for a receiver that reads nothing of what was written.
         """
         self.over = True
-        if self.transport is not None and not (self.whole and not self.transport.get_write_buffer_size()):
+        if self.transport is not None and not (self.whole and _idle(self.transport)):
             self.transport.abort()
 
     def found_dead(self) -> bool:
@@ -396,8 +396,7 @@ class _Wire(ResponseHandler):
     @property
     def should_close(self) -> bool:
         """Also when it still has to take in what nobody waits for any more: the next request would wait behind it."""
-        unwritten = self.transport is not None and self.transport.get_write_buffer_size() > 0
-        return unwritten or super().should_close
+        return self.transport is None or not _idle(self.transport) or super().should_close
 
     def data_received(self, data: bytes) -> None:
         """Bytes that come while nobody waits would be taken for the next request's answer: they end it.
@@ -491,6 +490,11 @@ class _Response(aiohttp.ClientResponse):
 def _wire(connection: Connection) -> _Wire:
     assert isinstance(connection.protocol, _Wire)  # noqa: S101  # all are, by the connector's factory
     return connection.protocol
+
+
+def _idle(transport: asyncio.Transport) -> bool:
+    """Whether it is open and has written everything. Closed, asyncio's TLS cannot be asked for that."""
+    return not transport.is_closing() and not transport.get_write_buffer_size()
 
 
 def _peer(transport: asyncio.Transport | None) -> str | None:
