@@ -46,14 +46,15 @@ def made() -> dict[str, Schema]:
     bodies = {
         "NewWebhook": told("An endpoint as it is made.", webhook),
         "WebhookChange": told("The fields to change.", partial(without(webhook, ["secret"]))),
-        "SecretRotation": told("A next secret, or none to have one made.", without(defined.pop("_Rotation"), ["id"])),
+        "SecretRotation": told("A next secret, or none to have one made.", without(defined.pop("Rotation"), ["id"])),
         "Replay": told("Which deliveries to make once more.", defined.pop("Replay")),
         "NewRule": told("A rule as it is made.", rule),
         "ShownRule": told("All of a rule; it may be one as it is shown, edited.", shown(rule)),
+        "AnyRule": {"description": "What may become a rule.", "anyOf": [reference("ShownRule"), {"type": "object"}]},
         "RuleChange": told("The fields to change.", partial(shown(rule))),
-        "RuleRestoration": told("Which version is to come back.", without(defined.pop("_Restoration"), ["id"])),
+        "RuleRestoration": told("Which version is to come back.", without(defined.pop("Restoration"), ["id"])),
         "StartersChosen": told("Which starters, and where their actions go.", defined.pop("Install")),
-        "RuleTestEvent": told("An event as it might happen.", defined.pop("_GivenEvent")),
+        "RuleTestEvent": told("An event as it might happen.", defined.pop("GivenEvent")),
     }
     return {**defined, **_scoring(), **bodies}
 
@@ -70,6 +71,10 @@ def _scoring() -> dict[str, Schema]:
     for module in ("account_age", *Modules.model_fields, "shipping"):
         text = text.replace(f"scorer__modules__{module}__Settings", f"{module.title().replace('_', '')}Settings")
     return {name: nullable(schema) for name, schema in json.loads(text).items()}
+
+
+def reference(name: str) -> Schema:
+    return {"$ref": REFERENCE.format(model=name)}
 
 
 def told(description: str, schema: Schema) -> Schema:

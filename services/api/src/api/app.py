@@ -18,6 +18,7 @@ from api.routes import (
     customers,
     dead,
     deliveries,
+    description,
     ingest,
     jobs,
     keys,
@@ -36,16 +37,22 @@ from shared.commands import Asker
 from shared.service import Service
 
 PARTITIONED = ("api.raw_input",)
+ROUTES = tuple(
+    route
+    for module in (
+        *(customers, stats, ingest, checkout, webhooks, deliveries, rules, rules_try),
+        *(jobs, store, keys, audit, dead),
+    )
+    for route in module.ROUTES
+)
+"""In the order in which they are described."""
 
 
 def build(state: State, settings: ApiSettings, *, broker_answers: health.Check) -> web.Application:
     app = web.Application(middlewares=[audit_log.completed, in_wordpress_words])
     app[STATE] = state
-    for module in (
-        *(audit, checkout, customers, dead, deliveries, ingest),
-        *(jobs, keys, rules, rules_try, stats, store, webhooks),
-    ):
-        app.add_routes([_under_base(route) for route in module.ROUTES])
+    app.add_routes([_under_base(route) for route in ROUTES])
+    app.add_routes(description.described(ROUTES))
     # A broker that is down stops nothing here: what is accepted waits in the outbox.
     health.add_routes(app, {"postgres": lambda: db.answers(state.pool)}, shown={"broker": broker_answers})
     if state.limits:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.body import UNSTORABLE, is_storable, parse_text_object
 from api.errors import invalid
+from api.operations import Operation, operation_of
 from shared.mistakes import mistakes
 
 MAX_OBJECT = 64 * 1024
@@ -69,11 +70,34 @@ def query(request: web.Request, model: type[M]) -> M:
 
     Raises:
         ApiError: 400, each bad parameter with what is wrong.
+        TypeError: the route declares others.
     """
+    if _declared(request).query is not model:
+        raise TypeError(f"{request.match_info.handler.__qualname__} declares other parameters")
     given = dict(request.query.items())
     if unstorable := [name for name, value in given.items() if name in model.model_fields and not is_storable(value)]:
         raise invalid(dict.fromkeys(unstorable, UNSTORABLE))
     return checked(model, given)
+
+
+async def body(request: web.Request, model: type[M]) -> M:
+    """What a model takes. Where the route lets the body be left out, it is as if it had been {}.
+
+    Raises:
+        ApiError: 400, each bad field with what is wrong; and what `read_object` raises.
+        TypeError: the route declares another.
+    """
+    declared = _declared(request)
+    if declared.body is not model:
+        raise TypeError(f"{request.match_info.handler.__qualname__} declares another body")
+    return checked(model, await (read_optional if declared.optional else read_object)(request))
+
+
+def _declared(request: web.Request) -> Operation:
+    declared = operation_of(request.match_info.handler)
+    if declared is None:
+        raise TypeError(f"{request.match_info.handler.__qualname__} declares nothing")
+    return declared
 
 
 def checked(model: type[M], data: object) -> M:

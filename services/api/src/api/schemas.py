@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     StrictBool,
     StringConstraints,
     TypeAdapter,
@@ -24,6 +25,7 @@ from pydantic import (
 
 from api.dead import QUEUE_NAMES
 from api.gate import GateSettings
+from api.ingest.generic import Described
 from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
 from api.scopes import Scope
 from api.values import Id, Moment, Time, line, owned, printable
@@ -73,6 +75,11 @@ class CustomerQuery(_Query):
 
     include: Literal["email"] | None = None
     """What is only told to keys with the scope pii."""
+
+
+class CustomerLookup(CustomerQuery):
+    email: str
+    """In any capitals. A plus must be written as %2B, but a blank in its place is understood."""
 
 
 class CustomerListing(CustomerQuery, Listing):
@@ -370,8 +377,15 @@ class BacktestGiven(_Given):
     """As above."""
 
 
+def _as_sent(item: Any) -> Any:
+    return item
+
+
 class IngestEvents(_Given):
-    events: list[Any] = Field(min_length=1, max_length=500)
+    events: list[Annotated[Any, PlainValidator(_as_sent, json_schema_input_type=Described | Any)]] = Field(
+        min_length=1, max_length=500
+    )
+    """Each by itself: what is wrong with one, the answer tells of it, and the others are taken."""
     history: StrictBool = False
 
 

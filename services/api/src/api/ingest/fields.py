@@ -78,6 +78,14 @@ def loose_text(value: Any, limit: int = MAX_LOOSE) -> str:
     return stripped if len(stripped) <= limit else ""
 
 
+def loose_time(value: Any) -> datetime | None:
+    """The time, or None for whatever else stands there."""
+    try:
+        return _utc(value)
+    except ValueError:
+        return None
+
+
 def loose_id(value: Any) -> int | None:
     """The id, or None for whatever else stands there, 0 too: WooCommerce's word for a product that is gone."""
     return value if type(value) is int and 0 < value <= _MAX_ID else None
@@ -93,3 +101,4 @@ Time = Annotated[datetime, BeforeValidator(_utc)]
 Number = Annotated[float, BeforeValidator(_whole), Field(allow_inf_nan=False)]
 LooseText = Annotated[str, BeforeValidator(loose_text)]
 LooseId = Annotated[int | None, BeforeValidator(loose_id)]
+LooseTime = Annotated[datetime | None, BeforeValidator(loose_time)]

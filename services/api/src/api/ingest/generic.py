@@ -10,10 +10,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from api.body import WHOLE, BadBodyError, check
-from api.ingest import fingerprints, woocommerce
+from api.ingest import catalogue, fingerprints, woocommerce
 from api.ingest.fields import Currency, Id, NotNegative, ShortText, Text, Time, nothing_is
 from shared.events import (
-    Category,
     CheckoutAttempt,
     CheckoutAttemptFact,
     Decline,
@@ -26,7 +25,6 @@ from shared.events import (
     Fact,
     OrderDeletedFact,
     OrderFact,
-    Product,
     ProductFact,
     RefundFact,
     ReportedRefund,
@@ -41,13 +39,18 @@ MAX_FIELD = 200
 """Characters of a path that are told: an unknown field's name is the sender's, and may be long."""
 MAX_EMAIL = 320
 """Characters looked at: an address in Unicode may be longer than its normal form."""
-_STRIPE_STATUSES = {
-    "needs_response": "open",
+STRIPE_STATUSES: Mapping[str, DisputeStatus] = {
     "warning_needs_response": "warning",
     "warning_under_review": "warning",
     "warning_closed": "warning",
+    "prevented": "warning",
+    "needs_response": "open",
+    "under_review": "under_review",
+    "won": "won",
+    "lost": "lost",
 }
-"""Stripe's words for a dispute's status that are not ours; the others are."""
+"""Stripe's words for a dispute's status → ours. One that was prevented (paid back before the bank filed it) costs the
+store what an inquiry does: nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ def _country(value: str) -> str:
 
 
 def _status(value: Any) -> Any:
-    return _STRIPE_STATUSES.get(value, value) if isinstance(value, str) else value
+    return STRIPE_STATUSES.get(value, value) if isinstance(value, str) else value
 
 
 _Email = Annotated[str | None, BeforeValidator(_email)]
@@ -163,14 +166,14 @@ class _DeletedOrder(_Given):
     id: Id
 
 
-class _Refund(_Given):
+class _RefundTold(_Given):
     id: Id
     order_id: Id
     amount: NotNegative
     reason: Annotated[Text, Field(max_length=woocommerce.MAX_REASON)] = ""
 
 
-class _Dispute(_Given):
+class _DisputeTold(_Given):
     id: Annotated[Text, Field(min_length=1, max_length=200)]
     order_id: Id | None = None
     payments: Annotated[tuple[_Payment, ...], nothing_is(tuple), Field(max_length=10)] = ()
@@ -182,7 +185,7 @@ class _Dispute(_Given):
     status: _Status
 
     @model_validator(mode="after")
-    def _belongs_to_an_order(self) -> "_Dispute":
+    def _belongs_to_an_order(self) -> "_DisputeTold":
         if self.order_id is None and not self.all_payments:
             raise ValueError("must have order_id, payments, charge or payment_intent")
         return self
@@ -213,32 +216,16 @@ class _CheckoutAttempt(_Given):
     reason: DenyReason | None = None
 
 
-class _Category(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    slug: Annotated[ShortText, Field(min_length=1)]
-    name: ShortText = ""
-
-
-class _Product(BaseModel):
-    """As wc/v3 writes it, with all that it has besides."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    id: Id
-    categories: Annotated[tuple[_Category, ...], nothing_is(tuple), Field(max_length=100)] = ()
-
-
 def _deleted_order(data: Mapping[str, Any], _: bytes) -> Wire:
     return DeletedOrder(id=_DeletedOrder.model_validate(data).id)
 
 
 def _refund(data: Mapping[str, Any], _: bytes) -> Wire:
-    return ReportedRefund(**_Refund.model_validate(data).model_dump())
+    return ReportedRefund(**_RefundTold.model_validate(data).model_dump())
 
 
 def _dispute(data: Mapping[str, Any], _: bytes) -> Wire:
-    given = _Dispute.model_validate(data)
+    given = _DisputeTold.model_validate(data)
     return Dispute(
         id=given.id,
         order_id=given.order_id,
@@ -272,10 +259,7 @@ def _fingerprints(given: _Decline | _CheckoutAttempt, key: bytes) -> tuple[str, 
 
 
 def _product(data: Mapping[str, Any], _: bytes) -> Wire:
-    given = _Product.model_validate(data)
-    names = {category.slug: category.name or category.slug for category in reversed(given.categories)}
-    categories = tuple(Category(slug=slug, name=names[slug]) for slug in sorted(names))
-    return Product(id=given.id, categories=categories)
+    return catalogue.product(catalogue.WcProduct.model_validate(data))
 
 
 _KINDS: Mapping[str, tuple[Callable[..., Fact], Callable[[Mapping[str, Any], bytes], Wire]]] = {
@@ -304,12 +288,12 @@ class OrderDeletedEvent(_Envelope):
 
 class RefundEvent(_Envelope):
     type: Literal["refund"]
-    data: _Refund
+    data: _RefundTold
 
 
 class DisputeEvent(_Envelope):
     type: Literal["dispute"]
-    data: _Dispute
+    data: _DisputeTold
 
 
 class DeclineEvent(_Envelope):
@@ -324,7 +308,7 @@ class CheckoutAttemptEvent(_Envelope):
 
 class ProductEvent(_Envelope):
     type: Literal["product"]
-    data: _Product
+    data: catalogue.WcProduct
 
 
 Described = Annotated[

@@ -30,9 +30,6 @@ from shared.events import Coupon, Order, Refund
 from shared.identity import FingerprintKind, normalise_email
 from shared.mistakes import mistakes
 
-ORDER_TOPICS = frozenset({"order.created", "order.updated", "order.restored"})
-"""Topics whose body is an order. The others are accepted and ignored: a refusal would disable the webhook."""
-
 MAX_BODY = 2 * 1024 * 1024
 MAX_REASON = 500
 MAX_ITEMS = 2**31 - 1
@@ -82,17 +79,22 @@ def parse_order(raw: bytes, key: bytes) -> Order:
 
 def read_order(body: Mapping[str, Any], key: bytes) -> Order:
     """As `parse_order`, from the parsed body."""
-    if _is_rest_error(body):
-        raise BadBodyError({"code": "is a REST error, not an order: the webhook's owner may not read orders"})
+    refuse_rest_error(body, "order")
     try:
         return _order(WcOrder.model_validate(body), key)
     except ValidationError as error:
         raise BadBodyError(mistakes(error)) from None
 
 
-def _is_rest_error(body: Mapping[str, Any]) -> bool:
-    """What WooCommerce sends, signed, when the user who made the webhook lost the right to read the resource."""
-    return "id" not in body and "code" in body and "message" in body
+def refuse_rest_error(body: Mapping[str, Any], resource: str) -> None:
+    """What WooCommerce sends, signed, when the user who made the webhook lost the right to read the resource.
+
+    Raises:
+        BadBodyError: it is one.
+    """
+    if "id" not in body and "code" in body and "message" in body:
+        told = f"is a REST error, not of {resource}s: the webhook's owner may not read them"
+        raise BadBodyError({"code": told})
 
 
 def _status(value: str) -> str:

@@ -30,7 +30,7 @@ from api.ingest.about import about
 from api.ingest.intake import Input, NotCommittedError
 from api.metrics import GATE
 from api.operations import Operation
-from api.requests import MAX_OBJECT, checked, query, read_body, read_object, read_optional, remember_body
+from api.requests import MAX_OBJECT, body, query, read_body, remember_body
 from api.responses import as_json
 from api.state import STATE, State
 from api.store import gate as store
@@ -120,7 +120,7 @@ def _answer(verdict: Verdict, message: str, *, degraded: bool = False) -> Author
 
 async def _read(request: web.Request, model: type[M]) -> M:
     remember_body(request, await read_body(request, MAX_OBJECT))  # it is kept as it came, where it tells something
-    return checked(model, await read_object(request))
+    return await body(request, model)
 
 
 async def _store(state: State, key: Key) -> tuple[StoreSecrets, Gate]:
@@ -249,7 +249,7 @@ async def show_freeze(request: web.Request, key: Key) -> web.Response:
 @Operation("Freeze the checkout for everybody", body=FreezeGiven, optional=True, answer=FreezeShown)
 async def freeze(request: web.Request, key: Key) -> web.Response:
     """From now on, also in place of a freeze that is in force: so it is made longer, or shorter."""
-    given = checked(FreezeGiven, await read_optional(request))
+    given = await body(request, FreezeGiven)
     state, now = request.app[STATE], datetime.now(UTC)
     _, of_store = await _store(state, key)
     length = of_store.settings.freeze if given.minutes is None else timedelta(minutes=given.minutes)

@@ -7,20 +7,29 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from api import audit, commands
+from api import audit, commands, examples
+from api.answers import Exported
 from api.auth import needs, require
 from api.errors import ApiError, invalid
+from api.operations import Operation
 from api.people import hash_of
-from api.requests import checked, query, read_nothing, read_object
+from api.requests import body, checked, query, read_nothing
 from api.responses import as_page, as_written
 from api.schemas import (
+    Customer,
     CustomerListing,
+    CustomerLookup,
     CustomerPatch,
     CustomerQuery,
+    CustomerWithEmail,
     Erasure,
+    ListedCustomer,
+    ListedCustomerWithEmail,
     Listing,
     NoteGiven,
+    ScoreChange,
     TagGiven,
+    TimelineEntry,
     TimelineListing,
 )
 from api.state import STATE
@@ -36,6 +45,7 @@ _SPOOL = 1024 * 1024
 
 
 @needs("read")
+@Operation("List customers", query=CustomerListing, answer=list[ListedCustomer | ListedCustomerWithEmail])
 async def index(request: web.Request, key: Key) -> web.Response:
     listing = query(request, CustomerListing)
     hashed = None if listing.email is None else await hash_of(request, key, listing.email)
@@ -46,22 +56,28 @@ async def index(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
+@Operation(
+    "Find a customer by e-mail address",
+    query=CustomerLookup,
+    answer=Customer | CustomerWithEmail,
+    errors={404: "There is no such customer."},
+)
 async def lookup(request: web.Request, key: Key) -> web.Response:
     """By plain address, hashed with the store's key."""
-    hashed = await hash_of(request, key, request.query.getall("email", [""])[-1])
-    return await _shown(request, key, hashed)
+    asked = query(request, CustomerLookup)
+    return await _shown(request, key, await hash_of(request, key, asked.email), asked)
 
 
 @needs("read")
+@Operation("Show a customer", query=CustomerQuery, answer=Customer | CustomerWithEmail)
 async def show(request: web.Request, key: Key) -> web.Response:
-    return await _shown(request, key, _hash(request))
+    return await _shown(request, key, _hash(request), query(request, CustomerQuery))
 
 
-async def _shown(request: web.Request, key: Key, hashed: str) -> web.Response:
-    included = query(request, CustomerQuery).include
-    if included:
+async def _shown(request: web.Request, key: Key, hashed: str, asked: CustomerQuery) -> web.Response:
+    if asked.include:
         await _may_read_emails(request, key, hashed)
-    return as_written(await _find(request, key, hashed, email=included == "email"))
+    return as_written(await _find(request, key, hashed, email=asked.include == "email"))
 
 
 async def _may_read_emails(request: web.Request, key: Key, *hashes: str) -> None:
@@ -74,37 +90,49 @@ async def _may_read_emails(request: web.Request, key: Key, *hashes: str) -> None
 
 
 @needs("write")
+@Operation(
+    "Block, unblock, allowlist",
+    body=CustomerPatch,
+    answer=Customer,
+    examples=examples.BLOCK,
+    errors={409: "The customer would be both blocked and allowlisted."},
+)
 async def update(request: web.Request, key: Key) -> web.Response:
     """Block, allowlist; the answer is the customer as it is afterwards."""
-    patch = checked(CustomerPatch, await read_object(request))
+    patch = await body(request, CustomerPatch)
     return as_written(await _changed(request, key, "customer.update", patch.model_dump(exclude_none=True)))
 
 
 @needs("write")
+@Operation("Recalculate the score, now", answer=Customer)
 async def recalculate(request: web.Request, key: Key) -> web.Response:
     await read_nothing(request)
     return as_written(await _changed(request, key, "customer.recalculate", {}))
 
 
 @needs("write")
+@Operation("Tag a customer", body=TagGiven, answer=Customer, examples=examples.TAG)
 async def tag(request: web.Request, key: Key) -> web.Response:
-    given = checked(TagGiven, await read_object(request))
+    given = await body(request, TagGiven)
     return as_written(await _changed(request, key, "customer.tag", given.model_dump()))
 
 
 @needs("write")
+@Operation("Remove a tag", answer=Customer, path={"tag": {"type": "string", "minLength": 1}})
 async def untag(request: web.Request, key: Key) -> web.Response:
     given = checked(TagGiven, {"tag": request.match_info["tag"]})
     return as_written(await _changed(request, key, "customer.untag", given.model_dump()))
 
 
 @needs("write")
+@Operation("Add a note to the timeline", body=NoteGiven, answer=Customer, status=201, examples=examples.NOTE)
 async def note(request: web.Request, key: Key) -> web.Response:
-    given = checked(NoteGiven, await read_object(request))
+    given = await body(request, NoteGiven)
     return as_written(await _changed(request, key, "customer.note", given.model_dump()), status=201)
 
 
 @needs("admin")
+@Operation("Erase all that is personal; the numbers stay", query=Erasure, status=204)
 async def erase(request: web.Request, key: Key) -> web.Response:
     """Nothing of the customer is left to answer with. It cannot be undone: so it takes more than the scope write."""
     asked = query(request, Erasure).model_dump(exclude_none=True)
@@ -113,6 +141,7 @@ async def erase(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
+@Operation("How the score came to be what it is", query=Listing, answer=list[ScoreChange])
 async def score_history(request: web.Request, key: Key) -> web.Response:
     page = query(request, Listing).page
     hashed = await _existing(request, key)
@@ -121,6 +150,7 @@ async def score_history(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
+@Operation("The timeline, newest first", query=TimelineListing, answer=list[TimelineEntry])
 async def events(request: web.Request, key: Key) -> web.Response:
     listing = query(request, TimelineListing)
     hashed = await _existing(request, key)
@@ -129,6 +159,7 @@ async def events(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("pii")
+@Operation("Export all that is known of a customer", answer=Exported)
 async def export(request: web.Request, key: Key) -> web.StreamResponse:
     """All that is known of the customer, as it stood at one moment."""
     hashed = await _existing(request, key)

@@ -10,6 +10,7 @@ from api import audit, dead
 from api.auth import needs
 from api.dead import QUEUE_NAMES, DeadMessage
 from api.errors import ApiError
+from api.operations import Operation
 from api.requests import query, read_nothing
 from api.responses import as_json, as_page
 from api.schemas import DeadLetter, DeadLetterShown, DeadListing, DeadPlace
@@ -20,6 +21,7 @@ log = structlog.get_logger()
 
 
 @needs("admin")
+@Operation("List messages that no service could process", query=DeadListing, answer=list[DeadLetter])
 async def index(request: web.Request, key: Key) -> web.Response:
     listing = query(request, DeadListing)
     found = await _look(request, key, listing)
@@ -29,6 +31,12 @@ async def index(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("admin")
+@Operation(
+    "Show a dead message with its body",
+    query=DeadPlace,
+    answer=DeadLetterShown,
+    path={"id": {"type": "string", "minLength": 1}},
+)
 async def show(request: web.Request, key: Key) -> web.Response:
     """With its body, which may be personal."""
     await audit.begin(request, key)
@@ -42,6 +50,12 @@ async def show(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("admin")
+@Operation(
+    "Send a dead message on its way again",
+    query=DeadPlace,
+    answer=DeadLetter,
+    path={"id": {"type": "string", "minLength": 1}},
+)
 async def redrive(request: web.Request, key: Key) -> web.Response:
     """The message as it was; it is in its queue again."""
     await read_nothing(request)

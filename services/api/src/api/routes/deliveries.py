@@ -4,12 +4,21 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from api import audit, commands
+from api import audit, commands, examples
+from api.answers import ReplayAsked
 from api.auth import needs
 from api.errors import ApiError
-from api.requests import checked, path_uuid, query, read_nothing, read_object
+from api.operations import Operation
+from api.requests import body, path_uuid, query, read_nothing
 from api.responses import as_json, as_page
-from api.schemas import AttemptListing, DeliveryListing, ReplayGiven
+from api.schemas import (
+    AttemptListing,
+    Delivery,
+    DeliveryListing,
+    DeliveryShown,
+    FollowedAttempt,
+    ReplayGiven,
+)
 from api.scopes import allows
 from api.state import STATE
 from api.store import deliveries as store
@@ -20,6 +29,7 @@ LATELY = timedelta(hours=1)
 
 
 @needs("read")
+@Operation("List deliveries", query=DeliveryListing, answer=list[Delivery])
 async def index(request: web.Request, key: Key) -> web.Response:
     listing = query(request, DeliveryListing)
     found, total = await store.list_deliveries(request.app[STATE].pool, key.store_id, listing)
@@ -27,6 +37,7 @@ async def index(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
+@Operation("List attempts over all deliveries", query=AttemptListing, answer=list[FollowedAttempt])
 async def attempts(request: web.Request, key: Key) -> web.Response:
     """Over all deliveries, the one that ended last first: what an operator follows."""
     listing = query(request, AttemptListing)
@@ -36,6 +47,7 @@ async def attempts(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
+@Operation("Show a delivery with its attempts", answer=DeliveryShown)
 async def show(request: web.Request, key: Key) -> web.Response:
     """With what was sent and answered, for keys that may see addresses."""
     delivery_id = path_uuid(request, "id")
@@ -50,6 +62,12 @@ async def show(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("write")
+@Operation(
+    "Deliver once more, now",
+    answer=Delivery,
+    status=202,
+    errors={409: "It is under way, was erased, or its endpoint is off or gone."},
+)
 async def retry(request: web.Request, key: Key) -> web.Response:
     """Due again, under its own id; the answer is the delivery as it is then."""
     await read_nothing(request)
@@ -64,9 +82,17 @@ async def retry(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("write")
+@Operation(
+    "Deliver many once more",
+    body=ReplayGiven,
+    answer=ReplayAsked,
+    status=202,
+    examples=examples.REPLAY,
+    errors={409: "The endpoint that is asked for is off."},
+)
 async def replay(request: web.Request, key: Key) -> web.Response:
     """Many once more, by a job; with `dry_run` only how many they are."""
-    asked = checked(ReplayGiven, await read_object(request)).asked()
+    asked = (await body(request, ReplayGiven)).asked()
     return as_json(await commands.ask(request, key, commands.DISPATCHER, "deliveries.replay", asked), status=202)
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import structlog
 from aiohttp import web
 
+from api import answers, examples
 from api.auth import needs
 from api.body import BadBodyError, decode_object
 from api.errors import ApiError, unavailable
@@ -16,6 +17,7 @@ from api.ingest.about import about
 from api.ingest.generic import Rejected, Taken
 from api.ingest.intake import Input, NotCommittedError
 from api.metrics import INPUTS
+from api.operations import Header, Operation
 from api.requests import checked, path_uuid, read_body
 from api.responses import as_json
 from api.schemas import IngestedEvent, IngestEvents
@@ -30,8 +32,23 @@ LARGE = 64 * 1024
 """Bytes: real orders are 3 to 4 kB."""
 MAX_EVENTS_BODY = 5 * 1024 * 1024
 """Bytes: 500 orders of 10 kB."""
+_HEADERS = (
+    Header("X-WC-Webhook-Topic", "`order.updated` and the like."),
+    Header("X-WC-Webhook-Signature", "base64(HMAC-SHA256(body, the store's secret))."),
+    Header("X-WC-Webhook-ID", "The webhook's id in the store."),
+    Header("X-WC-Webhook-Delivery-ID", "With the others, it tells a repeated delivery."),
+    Header("X-WC-Webhook-Source", "The store's address."),
+)
 
 
+@Operation(
+    "What a store's webhooks send",
+    body=woocommerce.WcOrder,
+    answer=answers.WithoutEffect,
+    others={202: answers.Taken},
+    headers=_HEADERS,
+    errors={401: "The signature does not fit the body and the store's secret."},
+)
 async def from_woocommerce(request: web.Request) -> web.Response:
     """202 once stored; 200 for what has no effect: a ping, a repeated delivery, a topic of no use here."""
     secrets = await _store(request)
@@ -96,6 +113,7 @@ async def _new(request: web.Request, inputs: Sequence[Input]) -> set[UUID]:
 
 
 @needs("ingest")
+@Operation("Send events", body=IngestEvents, answer=answers.IngestedEvents, examples=examples.EVENTS)
 async def events(request: web.Request, key: Key) -> web.Response:
     """200 with what became of each; what is wrong with one is no reason to refuse another."""
     if request.content_type != "application/json":

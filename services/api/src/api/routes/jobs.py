@@ -5,6 +5,7 @@ from aiohttp import web
 from api import commands
 from api.auth import needs
 from api.errors import ApiError
+from api.operations import Operation
 from api.requests import path_uuid
 from api.responses import as_json
 from api.schemas import Job
@@ -22,12 +23,14 @@ _OWNERS: dict[str, tuple[str, Scope]] = {
 
 
 @needs("read")
+@Operation("Show how far a job is", answer=Job)
 async def show(request: web.Request, key: Key) -> web.Response:
     _, job = await _find(request, key)
     return as_json(job)
 
 
 @needs("write")
+@Operation("Cancel a job", answer=Job)
 async def cancel(request: web.Request, key: Key) -> web.Response:
     """The job as it is afterwards: what has ended stays as it ended."""
     schema, job = await _find(request, key)

@@ -4,17 +4,19 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from api import idempotency, stores
+from api import examples, idempotency, stores
 from api.auth import needs
 from api.errors import ApiError
-from api.requests import checked, path_uuid, query, read_object
+from api.operations import Operation
+from api.requests import body, path_uuid, query
 from api.responses import as_json, as_page
-from api.schemas import ApiKeyMade, KeyGiven, Listing
+from api.schemas import ApiKey, ApiKeyMade, KeyGiven, Listing
 from api.state import STATE
 from api.stores import Key, LastKeyError
 
 
 @needs("admin")
+@Operation("List API keys, revoked ones too", query=Listing, answer=list[ApiKey])
 async def index(request: web.Request, key: Key) -> web.Response:
     """Also those that were revoked."""
     page = query(request, Listing).page
@@ -23,9 +25,10 @@ async def index(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("admin")
+@Operation("Make an API key", body=KeyGiven, answer=ApiKeyMade, status=201, examples=examples.KEY)
 async def create(request: web.Request, key: Key) -> web.Response:
     """The key itself is in this answer and in no other."""
-    given = checked(KeyGiven, await read_object(request))
+    given = await body(request, KeyGiven)
     async with request.app[STATE].pool.acquire() as connection, connection.transaction():
         made = await stores.create_key(connection, key.store_id, name=given.name, scopes=given.scopes)
         shown = ApiKeyMade(
@@ -37,6 +40,7 @@ async def create(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("admin")
+@Operation("Revoke an API key", status=204, errors={409: "It is the last key with the scope admin."})
 async def revoke(request: web.Request, key: Key) -> web.Response:
     """Any of the store's keys, also the one that asks; but one that can manage keys is left."""
     key_id = path_uuid(request, "id")

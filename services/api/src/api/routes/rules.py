@@ -5,13 +5,25 @@ from typing import Any
 
 from aiohttp import web
 
-from api import commands, why
+from api import commands, examples, why
+from api.answers import Installed, RuleReport, RuleSchema, SavedRule, Starter
 from api.auth import needs
 from api.errors import ApiError, invalid
+from api.operations import Operation, Owned
 from api.people import customer_asked
 from api.requests import path_uuid, query, read_object, read_optional
 from api.responses import as_json, as_page
-from api.schemas import EvaluationListing, Listing, OfCustomer, Rule, RuleListing, Why, WhyEvent
+from api.schemas import (
+    Evaluation,
+    EvaluationListing,
+    Listing,
+    OfCustomer,
+    Rule,
+    RuleListing,
+    RuleVersion,
+    Why,
+    WhyEvent,
+)
 from api.state import STATE
 from api.store import evaluations as store_evaluations
 from api.store import rules as store
@@ -20,6 +32,7 @@ from api.stores import Key
 
 
 @needs("read")
+@Operation("List rules", query=RuleListing, answer=list[Rule])
 async def index(request: web.Request, key: Key) -> web.Response:
     listing = query(request, RuleListing)
     rules, total = await store.list_rules(request.app[STATE].pool, key.store_id, listing)
@@ -27,11 +40,13 @@ async def index(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
+@Operation("Show a rule", answer=Rule)
 async def show(request: web.Request, key: Key) -> web.Response:
     return as_json(await _find(request, key))
 
 
 @needs("read")
+@Operation("List what a rule was", query=Listing, answer=list[RuleVersion])
 async def versions(request: web.Request, key: Key) -> web.Response:
     page = query(request, Listing).page
     rule = await _find(request, key)
@@ -43,6 +58,14 @@ async def versions(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("write")
+@Operation(
+    "Make a rule",
+    body=Owned("NewRule"),
+    answer=SavedRule,
+    status=201,
+    examples=examples.RULE,
+    errors={409: "The store has as many rules as it may have."},
+)
 async def create(request: web.Request, key: Key) -> web.Response:
     """Secrets that were generated are in this answer and in no other."""
     given = await read_object(request)
@@ -50,24 +73,40 @@ async def create(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("write")
+@Operation(
+    "Replace a rule",
+    body=Owned("ShownRule"),
+    answer=SavedRule,
+    examples=examples.RULE,
+    errors={409: "The body is of another version: somebody changed the rule."},
+)
 async def replace(request: web.Request, key: Key) -> web.Response:
     """All of the rule; what is not given goes back to its default."""
     return as_json(await _ask(request, key, "rule.update", {"rule": await read_object(request)}))
 
 
 @needs("write")
+@Operation(
+    "Change a rule",
+    body=Owned("RuleChange"),
+    answer=SavedRule,
+    examples=examples.RULE_CHANGE,
+    errors={409: "The body is of another version: somebody changed the rule."},
+)
 async def update(request: web.Request, key: Key) -> web.Response:
     """The fields that are given; the others stay."""
     return as_json(await _ask(request, key, "rule.patch", {"fields": await read_object(request)}))
 
 
 @needs("write")
+@Operation("Bring a version back", body=Owned("RuleRestoration"), answer=SavedRule, examples=examples.RESTORATION)
 async def restore(request: web.Request, key: Key) -> web.Response:
     """An older version once more, as a new one."""
     return as_json(await _ask(request, key, "rule.restore", await read_object(request)))
 
 
 @needs("write")
+@Operation("Delete a rule", status=204)
 async def delete(request: web.Request, key: Key) -> web.Response:
     await _ask(request, key, "rule.delete", {})
     return web.Response(status=204)
@@ -77,22 +116,34 @@ async def delete(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
+@Operation("Say what is wrong with a draft", body=Owned("AnyRule"), answer=RuleReport, examples=examples.RULE)
 async def validate(request: web.Request, key: Key) -> web.Response:
     """What is wrong with a draft, and what is doubtful; nothing is saved."""
     return as_json(await _command(request, key, "rule.validate", {"rule": await read_object(request)}))
 
 
 @needs("read")
+@Operation("All that a form for rules needs", answer=RuleSchema)
 async def schema(request: web.Request, key: Key) -> web.Response:
     return as_json(await _command(request, key, "rule.schema", {}))
 
 
 @needs("read")
+@Operation("List rules to start from", answer=list[Starter])
 async def starters(request: web.Request, key: Key) -> web.Response:
     return as_json(await _command(request, key, "rule.starters", {}))
 
 
 @needs("write")
+@Operation(
+    "Make rules from starters",
+    body=Owned("StartersChosen"),
+    optional=True,
+    answer=Installed,
+    status=201,
+    examples=examples.STARTERS,
+    errors={409: "The store has as many rules as it may have."},
+)
 async def install(request: web.Request, key: Key) -> web.Response:
     return as_json(await _command(request, key, "rule.install", await read_optional(request)), status=201)
 
@@ -101,6 +152,7 @@ async def install(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
+@Operation("List what a rule made of events", query=EvaluationListing, answer=list[Evaluation])
 async def evaluations(request: web.Request, key: Key) -> web.Response:
     listing = await _evaluation_listing(request, key)
     rule = await _find(request, key)
@@ -110,6 +162,7 @@ async def evaluations(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
+@Operation("List what all rules made of a customer's events", query=EvaluationListing, answer=list[Evaluation])
 async def customer_evaluations(request: web.Request, key: Key) -> web.Response:
     """Of all rules, also of those that were deleted since."""
     listing = await _evaluation_listing(request, key)
@@ -126,6 +179,7 @@ async def _evaluation_listing(request: web.Request, key: Key) -> EvaluationListi
 
 
 @needs("read")
+@Operation("Say why a rule did, or did not, fire for a customer", query=OfCustomer, answer=Why)
 async def why_not(request: web.Request, key: Key) -> web.Response:
     """Why the rule did, or did not, fire for a customer."""
     rule = await _find(request, key)

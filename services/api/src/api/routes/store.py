@@ -5,10 +5,12 @@ from typing import Any
 
 from aiohttp import web
 
-from api import commands, stores
+from api import commands, examples, stores
+from api.answers import JobAsked, Marked
 from api.auth import needs
 from api.errors import ApiError
-from api.requests import checked, read_nothing, read_object
+from api.operations import Operation
+from api.requests import body, read_nothing
 from api.responses import as_json
 from api.schemas import SCORING, PatchedStore, StorePatch, StoreSettings
 from api.state import STATE
@@ -20,13 +22,15 @@ SWEEP = timedelta(seconds=20)
 
 
 @needs("read")
+@Operation("Show the store's settings", answer=StoreSettings)
 async def show(request: web.Request, key: Key) -> web.Response:
     return as_json(StoreSettings(**await _settings(request, key)))
 
 
 @needs("admin")
+@Operation("Change the store's settings", body=StorePatch, answer=PatchedStore, examples=examples.STORE)
 async def update(request: web.Request, key: Key) -> web.Response:
-    patch = checked(StorePatch, await read_object(request))
+    patch = await body(request, StorePatch)
     given = patch.model_fields_set
     scoring = patch.model_dump(include=SCORING & given)
     # What the scorer refuses is not half done.
@@ -41,6 +45,7 @@ async def update(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("admin")
+@Operation("Recompute every score", answer=JobAsked, status=202)
 async def recompute(request: web.Request, key: Key) -> web.Response:
     """Every score anew, by a job."""
     await read_nothing(request)
@@ -49,6 +54,7 @@ async def recompute(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("admin")
+@Operation("Mark what time alone may have changed", answer=Marked)
 async def sweep(request: web.Request, key: Key) -> web.Response:
     """What time alone may have changed is marked for rescoring now."""
     await read_nothing(request)

@@ -5,12 +5,14 @@ from typing import Any
 
 from aiohttp import web
 
-from api import commands
+from api import commands, examples
+from api.answers import ChangedEndpoint, EndpointWithSecret, Nothing, Tested
 from api.auth import needs
 from api.errors import ApiError
-from api.requests import checked, path_uuid, query, read_nothing, read_object, read_optional
+from api.operations import Operation, Owned
+from api.requests import body, path_uuid, query, read_nothing, read_object
 from api.responses import as_json, as_page
-from api.schemas import DeliveryListing, Endpoint, EndpointListing, Rotation
+from api.schemas import Delivery, DeliveryListing, Endpoint, EndpointListing, Rotation
 from api.state import STATE
 from api.store import deliveries
 from api.store import webhooks as store
@@ -18,6 +20,7 @@ from api.stores import Key
 
 
 @needs("read")
+@Operation("List endpoints", query=EndpointListing, answer=list[Endpoint])
 async def index(request: web.Request, key: Key) -> web.Response:
     listing = query(request, EndpointListing)
     state = request.app[STATE]
@@ -26,12 +29,18 @@ async def index(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("write")
+@Operation(
+    "Make an endpoint", body=Owned("NewWebhook"), answer=EndpointWithSecret, status=201, examples=examples.WEBHOOK
+)
 async def create(request: web.Request, key: Key) -> web.Response:
     given = await read_object(request)
     return as_json(await commands.ask(request, key, commands.DISPATCHER, "webhook.create", given), status=201)
 
 
 @needs("write", changes=False)
+@Operation(
+    "Say whether an endpoint could be made so", body=Owned("NewWebhook"), answer=Nothing, examples=examples.WEBHOOK
+)
 async def validate(request: web.Request, key: Key) -> web.Response:
     """Whether an endpoint could be created so; nothing is."""
     given = await read_object(request)
@@ -39,11 +48,13 @@ async def validate(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
+@Operation("Show an endpoint", answer=Endpoint)
 async def show(request: web.Request, key: Key) -> web.Response:
     return as_json(await _find(request, key))
 
 
 @needs("write")
+@Operation("Change an endpoint", body=Owned("WebhookChange"), answer=ChangedEndpoint, examples=examples.WEBHOOK_CHANGE)
 async def update(request: web.Request, key: Key) -> web.Response:
     """The fields that are given; the answer is the endpoint as it is afterwards."""
     fields = await read_object(request)
@@ -51,19 +62,22 @@ async def update(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("write")
+@Operation("Delete an endpoint", status=204)
 async def delete(request: web.Request, key: Key) -> web.Response:
     await _ask(request, key, "webhook.delete", {})
     return web.Response(status=204)
 
 
 @needs("write")
+@Operation("Give it a next secret", body=Rotation, optional=True, answer=EndpointWithSecret, examples=examples.ROTATION)
 async def rotate_secret(request: web.Request, key: Key) -> web.Response:
     """A next secret beside the old one, for a while; a generated one is in this answer and in no other."""
-    given = checked(Rotation, await read_optional(request))
+    given = await body(request, Rotation)
     return as_json(await _ask(request, key, "webhook.rotate", given.model_dump(exclude_unset=True)))
 
 
 @needs("write")
+@Operation("Let the next secret be the only one", answer=ChangedEndpoint, errors={409: "No rotation is under way."})
 async def end_overlap(request: web.Request, key: Key) -> web.Response:
     """The next secret is the only one from now on."""
     await read_nothing(request)
@@ -71,6 +85,7 @@ async def end_overlap(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("write")
+@Operation("Send a test delivery, now", answer=Tested)
 async def test(request: web.Request, key: Key) -> web.Response:
     """One delivery now; whatever the endpoint answers, ours is 200."""
     await read_nothing(request)
@@ -81,6 +96,7 @@ async def test(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("read")
+@Operation("List an endpoint's deliveries", query=DeliveryListing, answer=list[Delivery])
 async def log_of(request: web.Request, key: Key) -> web.Response:
     endpoint = await _find(request, key)
     listing = query(request, DeliveryListing).model_copy(update={"webhook_id": endpoint.id})
