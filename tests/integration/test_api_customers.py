@@ -111,7 +111,7 @@ async def test_what_postgres_writes_is_what_the_schemas_describe(api: ApiClient,
         told = answer.json[0] if path.startswith("/customers?") or path == "/customers" else answer.json
         assert list(told) == list(schema.model_fields)
         # Strictly: a number that is told as a text would not do.
-        assert schema.model_validate_json(json.dumps(told), strict=True)
+        schema.model_validate_json(json.dumps(told), strict=True)
     assert (await api.get(f"/customers/{HASH}")).json["tags"] == ['gr\u00f6\u00dfer "5"', "\U0001f600"]
 
 

@@ -118,7 +118,8 @@ _EXPORTED_LISTS = {
         SELECT json_build_object(
             'id', id, 'source', source, 'topic', topic, 'received_at', {written("received_at")},
             'body', convert_from(body, 'UTF8'))::text
-        FROM api.raw_input WHERE store_id = $1 AND body <> '' AND (email_hash = $2 OR order_id = ANY (ARRAY({_OF_ORDERS})))
+        FROM api.raw_input WHERE store_id = $1 AND body <> ''
+        AND (email_hash = $2 OR order_id = ANY (ARRAY({_OF_ORDERS})))
         ORDER BY received_at, id
     """,
 }
