@@ -76,3 +76,18 @@ async def test_a_subscriber_of_automations_misses_every_action_it_was_not_told_o
     seen = {"type": "customer.tag", "actor": f"rule:{RULE}", "seen_at": NOW, "answer": "{}"}
     await insert(pool, "scorer.commands_seen", id=action_id, **seen)
     assert await missed(database_url, amqp_url, broker) == {"fired actions that a subscriber was not told of": 1}
+
+
+async def test_what_is_parked_is_missed_only_once_its_target_may_be_tried(
+    database_url: str, amqp_url: str, broker: Broker, pool: asyncpg.Pool, api_store: CreatedStore
+) -> None:
+    target = uuid7()
+    parked = {"target_id": target, "mode": "retry", "status": "parked", "attempts": 0, "finished_at": None}
+    await insert_delivery(pool, api_store.id, recorded_at=NOW, due_at=NOW - timedelta(minutes=2), **parked)
+    line = {"deliveries due and not made": 1}
+    assert await missed(database_url, amqp_url, broker) == line
+    down = {"target_id": target, "failures": 7, "failing": [], "opened_at": NOW, "probes": 2}
+    await insert(pool, "dispatcher.breakers", **down, probe_at=NOW + timedelta(minutes=5))
+    assert await missed(database_url, amqp_url, broker) == {}
+    await pool.execute("UPDATE dispatcher.breakers SET probe_at = $1", NOW - timedelta(minutes=1))
+    assert await missed(database_url, amqp_url, broker) == line

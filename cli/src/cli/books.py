@@ -225,7 +225,11 @@ _NONE = (
     ),
     (
         "deliveries due and not made",
-        "SELECT count(*) FROM dispatcher.deliveries WHERE due_at <= now()",
+        # What is parked waits for its target's next probe, whenever it was due.
+        """
+        SELECT count(*) FROM dispatcher.deliveries d LEFT JOIN dispatcher.breakers b USING (target_id)
+        WHERE d.due_at <= now() AND NOT (d.status = 'parked' AND coalesce(b.probe_at > now(), false))
+        """,
         "the dispatcher has not made them",
     ),
 )
