@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -21,10 +22,13 @@ from api.store.gate import Entry, Freeze, Submitter
 from api.stores import CreatedStore, create_key
 from integration.conftest import Until
 from shared import db
+from shared.broker import Broker
+from shared.events import FACT, CheckoutAttempt, CheckoutAttemptFact, Decline, DeclineFact
 from shared.identity import email_hash
 from shared.ids import uuid7
 from shared.secrets import Vault
 from support.api_client import ApiClient, serving
+from support.queues import take
 
 JANE = "jane@example.com"
 IP, AGENT = "203.0.113.9", "Mozilla/5.0"
@@ -140,6 +144,31 @@ async def test_a_blocked_customer_is_refused_and_each_prevented_attempt_becomes_
 
     assert [answer["reason"] for answer in answers] == ["customer_blocked"] * 2
     assert [fact["topic"] for fact in await facts(pool)] == ["checkout_attempt"] * 2
+
+
+async def test_the_scorer_is_told_of_refusals_and_declines_with_what_links_customers(
+    api: ApiClient, broker: Broker, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    await customer(api, pool, vault, is_blocked=True)
+    shopper = {"email": " Jane@Example.com ", "ip": "8.8.8.8", "fingerprint": "dev-1"}
+
+    await ask(api, **shopper, amount="20.00", currency="eur")
+    await decline(api, **shopper, country="gb", code="card_declined")
+
+    attempt, declined = (FACT.validate_json(found.body) for found in await take(broker, "scorer.facts", 2))
+    key = vault.open(await pool.fetchval("SELECT hash_key FROM api.stores WHERE id = $1", api.store.id))
+    marks = tuple(mark.hex() for mark in gate_marks(key, shopper))
+    assert isinstance(attempt, CheckoutAttemptFact)
+    assert attempt.data == CheckoutAttempt(
+        email=JANE,
+        fingerprints=marks,
+        amount=Decimal("20.00"),
+        currency="EUR",
+        decision="deny",
+        reason="customer_blocked",
+    )
+    assert isinstance(declined, DeclineFact)
+    assert declined.data == Decline(email=JANE, fingerprints=marks, code="card_declined", country="GB")
 
 
 async def test_while_blocking_is_not_enforced_a_blocked_customer_passes_and_the_fact_says_why(

@@ -11,6 +11,7 @@ from cli import (
     deliveries,
     demo,
     explain,
+    gate,
     jobs,
     keys,
     listen,
@@ -55,6 +56,7 @@ app.add_typer(scoring.app, name="scoring")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(stores.app, name="stores")
 app.add_typer(keys.app, name="keys")
+app.add_typer(gate.app, name="gate")
 
 
 def main() -> None:
