@@ -218,6 +218,33 @@ async def test_an_odd_answer_counts_as_its_status(sender: Sender, raw: bytes, st
     assert (answer.status_code, answer.phase, answer.body) == (status, None, body)
 
 
+@pytest.mark.parametrize("cut", range(5))
+@pytest.mark.parametrize(
+    ("raw", "status", "phase"),
+    [
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", 204, None),
+        (HEAD + b"Content-Length: 2\r\n\r\nok and more", 200, None),
+        (b"HTTP/1.1 500 Broken\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 500, "body"),
+        (b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 204 No Content\r\n\r\nhello", 204, None),
+    ],
+)
+async def test_an_answer_counts_the_same_wherever_it_is_cut_on_its_way(
+    sender: Sender, raw: bytes, status: int, phase: str | None, cut: int
+) -> None:
+    at = raw.index(b"\r\n\r\n") + cut
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(raw[:at])
+        await writer.drain()
+        await asyncio.sleep(0.05)  # for the first part to be read before the second comes
+        writer.write(raw[at:])
+
+    async with serving(serve) as url:
+        answer = await post(sender, url)
+    assert (answer.status_code, answer.phase) == (status, phase)
+
+
 @large
 @pytest.mark.parametrize("loop", LOOPS)
 def test_an_answer_before_a_large_body_was_read_counts(loop: str) -> None:

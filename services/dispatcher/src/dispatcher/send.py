@@ -392,6 +392,8 @@ class _Wire(ResponseHandler):
         self.used = False
         """Whether a request has gone out on it."""
         self._body: StreamReader | None = None
+        self._before = b""
+        """The last bytes that came, of which a blank line may be made."""
 
     @property
     def should_close(self) -> bool:
@@ -408,13 +410,25 @@ class _Wire(ResponseHandler):
             self.abort()
             return
         self.trail.heard = True
-        head, blank, rest = data.partition(_BLANK_LINE) if self.trail.phase != "body" else (data, b"", b"")
-        super().data_received(head + blank)
-        if rest:
-            super().data_received(rest)
+        for piece in [data] if self.trail.phase == "body" else self._heads(data):
+            super().data_received(piece)
         self._break_body()
         if self.trail.phase == "body" and self._buffer:  # another answer, behind the body of the one that was asked for
             self.abort()
+
+    def _heads(self, data: bytes) -> Iterator[bytes]:
+        """All of it, cut behind blank lines, however they were cut on their way."""
+        seen, begin, behind = self._before + data, len(self._before), 0
+        self._before = seen[1 - len(_BLANK_LINE) :]
+        for _ in range(INTERIM_ANSWERS + 1):
+            found = seen.find(_BLANK_LINE, behind)
+            if found < 0:
+                break
+            behind = found + len(_BLANK_LINE)
+            yield seen[begin:behind]
+            begin = behind
+        if begin < len(seen):
+            yield seen[begin:]
 
     async def read(self) -> tuple[RawResponseMessage, StreamReader]:
         answer = await super().read()
