@@ -358,7 +358,7 @@ async def test_a_freeze_is_begun_made_shorter_shown_and_ended(api: ApiClient, po
     assert (await api.get("/checkout/freeze")).json["frozen"] is False
 
     begun = await api.post("/checkout/freeze", json={"minutes": 60, "reason": "they are back"})
-    shorter = (await api.post("/checkout/freeze", json={"minutes": 5})).json
+    shorter = (await api.post("/checkout/freeze", json={"minutes": None})).json
 
     assert begun.status == 200
     assert begun.json["reason"] == "they are back"
@@ -371,6 +371,19 @@ async def test_a_freeze_is_begun_made_shorter_shown_and_ended(api: ApiClient, po
     assert (await ask(api))["decision"] == "allow"
     actions = await pool.fetch("SELECT action FROM api.audit ORDER BY at")
     assert [row["action"] for row in actions] == ["POST /checkout/freeze"] * 2 + ["DELETE /checkout/freeze"]
+
+
+async def test_a_freeze_that_is_asked_for_again_with_its_key_is_not_begun_again(
+    api: ApiClient, pool: asyncpg.Pool
+) -> None:
+    once = {"Idempotency-Key": "freeze-1"}
+
+    first = await api.post("/checkout/freeze", json={"minutes": 5}, headers=once)
+    await api.request("DELETE", "/wp-json/trustlens/v1/checkout/freeze")
+    again = await api.post("/checkout/freeze", json={"minutes": 5}, headers=once)
+
+    assert (first.status, again.status, again.json) == (200, 200, first.json)
+    assert (await api.get("/checkout/freeze")).json["frozen"] is False
 
 
 async def test_three_devices_locked_out_freeze_the_checkout_until_somebody_ends_it(

@@ -1,12 +1,14 @@
 """The shapes of the checkout's requests and answers. What is wrong with one field is told by its name."""
 
+import re
+from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from api.gate import whole
 from api.ingest import fingerprints
-from api.ingest.fields import Currency, NotNegative, ShortText, Text, nothing_is
 from api.values import Moment, printable
 from shared.events import DenyReason
 from shared.identity import normalise_email
@@ -24,6 +26,20 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
+def _nothing_is_empty(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _described(**schema: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": ["string", "null"], **schema}, mode="validation")
+
+
+def _one_of(*formats: str) -> WithJsonSchema:
+    """Or nothing: null, or an empty text."""
+    given = [{"type": "string", "format": name} for name in formats]
+    return WithJsonSchema({"anyOf": [*given, {"type": "string", "maxLength": 0}, {"type": "null"}]}, mode="validation")
+
+
 def _email(value: Any) -> str | None:
     if value is None or value == "":
         return None
@@ -32,28 +48,59 @@ def _email(value: Any) -> str | None:
     return normalise_email(value)
 
 
-def _ip(value: str) -> str:
+def _ip(value: Any) -> str:
     """Normalised: an IPv4 address in IPv6 clothes is itself."""
-    if not value:
+    if value is None or value == "":
         return ""
-    found = fingerprints.parsed_ip(value)
+    found = fingerprints.parsed_ip(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("is not an IP address")
     return str(found)
 
 
-def _country(value: str) -> str:
-    if value and not (len(value) == 2 and value.isascii() and value.isalpha()):
-        raise ValueError("must be a country code of two letters")
-    return value.upper()
+def _amount(value: Any) -> Decimal | None:
+    """A decimal string as WooCommerce writes it, or a number."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_AMOUNT:
+        return abs(Decimal(str(value)))  # -0.0 becomes 0.0
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        return Decimal(value)
+    raise ValueError("must be a decimal number from 0, with at most 15 digits before the point")
 
 
-def _never(value: Any) -> Any:
-    return None if value == "" else value
+MAX_AMOUNT = 10**15
+_DECIMAL = re.compile(r"[0-9]{1,15}([.][0-9]{1,20})?")
+
+Email = Annotated[str | None, BeforeValidator(_email), _one_of("email")]
+Ip = Annotated[
+    str,
+    BeforeValidator(_ip),
+    _one_of("ipv4", "ipv6"),
+]
+Amount = Annotated[
+    Decimal | None,
+    BeforeValidator(_amount),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": f"^({_DECIMAL.pattern})?$"},
+                {"type": "number", "minimum": 0, "exclusiveMaximum": MAX_AMOUNT},
+                {"type": "null"},
+            ]
+        },
+        mode="validation",
+    ),
+]
 
 
-Email = Annotated[str | None, BeforeValidator(_email)]
-Ip = Annotated[ShortText, AfterValidator(_ip)]
+_Text = Annotated[str, BeforeValidator(_nothing_is_empty)]
+ShortText = Annotated[_Text, Field(max_length=200), _described(maxLength=200)]
+UserAgent = Annotated[_Text, Field(max_length=MAX_USER_AGENT), _described(maxLength=MAX_USER_AGENT)]
+_CURRENCY, _COUNTRY = "^([A-Za-z]{3})?$", "^([A-Za-z]{2})?$"
+Currency = Annotated[_Text, Field(pattern=_CURRENCY), AfterValidator(str.upper), _described(pattern=_CURRENCY)]
+Country = Annotated[_Text, Field(pattern=_COUNTRY), AfterValidator(str.upper), _described(pattern=_COUNTRY)]
+CouponCode = Annotated[str, Field(max_length=200)]
 
 
 class _Shopper(_Given):
@@ -61,7 +108,7 @@ class _Shopper(_Given):
     ip: Ip = ""
     fingerprint: ShortText = ""
     """Of the device, where the store knows one; otherwise one is made of ip and user_agent."""
-    user_agent: Annotated[Text, Field(max_length=MAX_USER_AGENT)] = ""
+    user_agent: UserAgent = ""
 
     @property
     def address(self) -> IPv4Address | IPv6Address | None:
@@ -77,15 +124,15 @@ class _Shopper(_Given):
 class Submission(_Shopper):
     """The checkout's form, as the shopper submits it."""
 
-    amount: Annotated[NotNegative | None, BeforeValidator(_never)] = None
-    currency: Annotated[Currency | None, BeforeValidator(_never)] = None
-    coupons: Annotated[tuple[ShortText, ...], nothing_is(tuple), Field(max_length=50)] = ()
+    amount: Amount = None
+    currency: Currency = ""
+    coupons: Annotated[tuple[CouponCode, ...], Field(max_length=50)] = ()
     """Codes."""
 
 
 class DeclinedPayment(_Shopper):
-    country: Annotated[ShortText, AfterValidator(_country)] = ""
-    """Of the shopper, two letters."""
+    country: Country = ""
+    """Of the shopper."""
     code: ShortText = ""
     """Why the payment was declined, in the provider's words."""
 
@@ -107,10 +154,15 @@ class DeclineTaken(_Answer):
     """The device is locked out until then."""
 
 
+_PRINTABLE = WithJsonSchema(
+    {"type": "string", "maxLength": 500, "pattern": r"^(?:[^\p{C}\p{Z}]| )*$"}, mode="validation"
+)
+
+
 class FreezeGiven(_Given):
-    minutes: Annotated[StrictInt | None, Field(ge=1, le=1440)] = None
+    minutes: Annotated[int, BeforeValidator(whole), Field(ge=1, le=1440)] | None = None
     """As the store's settings say, unless given."""
-    reason: Annotated[str, Field(max_length=500), AfterValidator(printable)] = ""
+    reason: Annotated[str, Field(max_length=500), AfterValidator(printable), _PRINTABLE] = ""
 
 
 class FreezeShown(_Answer):

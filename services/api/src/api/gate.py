@@ -11,9 +11,18 @@ from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    WithJsonSchema,
+)
 
-from api.values import printable
+from api.values import line, printable
 from shared.egress import Network
 from shared.events import DenyReason, Segment
 from shared.identity import fingerprint
@@ -36,7 +45,33 @@ def _network(value: Any) -> str:
         raise ValueError("must be a network like 203.0.113.0/24") from None
 
 
-_Listed = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"{_OCTET}([.]{_OCTET}){{3}}(/(3[0-2]|[12]?[0-9]))?"
+_IPV6 = "([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?"
+_NETWORK = WithJsonSchema(
+    {
+        "type": "string",
+        "pattern": f"^({_IPV4}|{_IPV6})$",
+        "description": "A CIDR. One of IPv6 may also be shortened, as 2001:db8::/32.",
+    },
+    mode="validation",
+)
+
+
+def whole(value: Any) -> Any:
+    """Pydantic would read true as 1, and "10" as 10."""
+    if isinstance(value, bool | str):
+        raise ValueError("must be an integer")  # noqa: TRY004  # as in _network
+    return value
+
+
+_Listed = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(printable),
+    line(most=200),
+]
+_Whole = Annotated[int, BeforeValidator(whole)]
 
 
 class GateSettings(BaseModel):
@@ -46,12 +81,12 @@ class GateSettings(BaseModel):
 
     card_testing: StrictBool = True
     """Whether devices are locked out and the checkout may be frozen; blocked customers are refused in any case."""
-    submissions: Annotated[StrictInt, Field(ge=2, le=100)] = 10
+    submissions: Annotated[_Whole, Field(ge=2, le=100)] = 10
     """Of the checkout form that a device may make within 60 seconds; one more locks it out."""
-    declines: Annotated[StrictInt, Field(ge=1, le=100)] = 3
+    declines: Annotated[_Whole, Field(ge=1, le=100)] = 3
     """Declined payments of a device within 60 seconds that lock it out."""
-    lockout_seconds: Annotated[StrictInt, Field(ge=10, le=86_400)] = 60
-    freeze_minutes: Annotated[StrictInt, Field(ge=1, le=1440)] = 15
+    lockout_seconds: Annotated[_Whole, Field(ge=10, le=86_400)] = 60
+    freeze_minutes: Annotated[_Whole, Field(ge=1, le=1440)] = 15
     """Of a freeze that says nothing else."""
     escalation: StrictBool = True
     """Whether three devices locked out within ten minutes freeze the checkout."""
@@ -59,15 +94,20 @@ class GateSettings(BaseModel):
     """Whether VIPs and allowlisted customers are let through freezes and lockouts."""
     allow_fingerprints: Annotated[tuple[_Listed, ...], Field(max_length=100)] = ()
     """Devices that are never counted: as the store names them, or as /checkout/attacks does."""
-    allow_networks: Annotated[tuple[Annotated[str, BeforeValidator(_network)], ...], Field(max_length=100)] = ()
+    allow_networks: Annotated[
+        tuple[Annotated[str, BeforeValidator(_network), _NETWORK], ...], Field(max_length=100)
+    ] = ()
     """Networks (CIDRs) whose devices are never counted: the shop's own tills, say."""
     refuse_coupon_abuse: StrictBool = False
     """Whether a first-order coupon is refused where a linked customer has used one."""
     first_order_coupons: Annotated[tuple[_Listed, ...], Field(max_length=20)] = ("welcome*", "first*")
     """Globs of their codes, in either case."""
-    message: Annotated[str, Field(min_length=1, max_length=300), AfterValidator(printable)] = (
-        "We cannot take your order just now. Please try again later, or contact us."
-    )
+    message: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=300),
+        AfterValidator(printable),
+        line(most=300),
+    ] = "We cannot take your order just now. Please try again later, or contact us."
     """To the shopper, whatever the reason: it tells nobody what to change."""
 
     @property

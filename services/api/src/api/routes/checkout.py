@@ -153,7 +153,7 @@ async def _tell_refusal(
             email=given.email,
             fingerprints=given.fingerprints(secrets.hash_key),
             amount=given.amount,
-            currency=given.currency or "",
+            currency=given.currency,
             decision=verdict.decision,
             reason=verdict.reason,
         )
