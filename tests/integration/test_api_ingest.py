@@ -27,8 +27,6 @@ from support.api_client import ApiClient, serving
 from support.cable import cable
 from support.orders import order
 
-NO_USE = ("product.updated", "order.deleted", "action.woocommerce_add_to_cart", "new.topic")
-
 
 def encoded(**changes: Any) -> bytes:
     return json.dumps(order(**changes)).encode()
@@ -101,7 +99,9 @@ async def test_a_ping_is_answered_exactly_200(api: ApiClient, pool: asyncpg.Pool
     assert await rows(pool) == (0, 0)
 
 
-@pytest.mark.parametrize("topic", ["product.updated", "order.deleted", "action.woocommerce_add_to_cart", "new.topic"])
+@pytest.mark.parametrize(
+    "topic", ["customer.updated", "product.deleted", "action.woocommerce_add_to_cart", "new.topic"]
+)
 async def test_a_topic_of_no_use_is_accepted_so_that_the_store_keeps_its_webhook(
     api: ApiClient, pool: asyncpg.Pool, topic: str
 ) -> None:
@@ -109,6 +109,28 @@ async def test_a_topic_of_no_use_is_accepted_so_that_the_store_keeps_its_webhook
 
     assert (answer.status, answer.json["status"]) == (200, "ignored")
     assert await rows(pool) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("topic", "body", "kind"),
+    [
+        ("order.restored", order(), "order"),
+        ("order.deleted", {"id": 4821}, "order_deleted"),
+        ("product.updated", {"id": 60, "categories": [{"slug": "shoes", "name": "Shoes"}]}, "product"),
+        ("coupon.created", {"id": 7, "code": "welcome", "usage_limit_per_user": 1}, "coupon"),
+    ],
+)
+async def test_every_topic_of_use_reaches_the_scorer_once(
+    api: ApiClient, pool: asyncpg.Pool, amqp_url: str, name_prefix: str, topic: str, body: Any, kind: str
+) -> None:
+    raw = json.dumps(body).encode()
+
+    answers = [(await api.deliver(raw, topic=topic)).status for _ in range(2)]
+
+    fact = await next_fact(amqp_url, name_prefix)
+    assert (answers, fact.type) == ([202, 200], kind)
+    assert await pool.fetchval("SELECT topic FROM api.raw_input WHERE id = $1", fact.id) == topic
+    assert await rows(pool) == (1, 1)
 
 
 async def test_an_order_whose_topic_got_lost_on_the_way_is_400_not_lost(api: ApiClient, pool: asyncpg.Pool) -> None:

@@ -17,7 +17,7 @@ from shared.events import ActionRef, Automation, Cause, Refund, RuleRef, Snapsho
 from shared.ids import uuid7
 from shared.secrets import Vault
 from shared.topology import AUTOMATION, FACTS, dead
-from support.facts import JANE, JOHN, NOW, ago, deleted, mark, order, product, refund
+from support.facts import JANE, JOHN, NOW, ago, coupon, deleted, mark, order, product, refund
 from support.queues import take
 from support.scoring_shop import Shop, open_shop
 
@@ -102,6 +102,29 @@ async def test_an_order_that_moves_takes_its_fingerprints_along_and_both_are_sco
         "SELECT email_hash FROM scorer.fingerprints WHERE hash = $1", bytes.fromhex(mark("phone", 3))
     )
     assert [row["email_hash"] for row in owners] == [shop.hash(JOHN)]
+
+
+async def test_an_order_that_moves_is_noted_on_both_timelines_once(shop: Shop) -> None:
+    moved = order(1, JOHN, at=10, modified=1)
+    await shop.process(order(1, JANE, at=10))
+    await shop.process(moved)
+    await shop.process(moved)
+    await shop.settle()
+    assert await notes(shop, JANE) == ["Order 1 is another customer's since its e-mail changed."]
+    assert await notes(shop, JOHN) == ["Order 1 was another customer's until its e-mail changed."]
+    assert await shop.told(JOHN) == ["score_updated"]
+
+
+async def test_an_order_that_loses_its_e_mail_leaves_its_customer(shop: Shop) -> None:
+    await shop.process(order(1, JANE, at=10))
+    await shop.process(order(1, None, at=10, modified=1))
+    await shop.settle()
+    assert (await shop.customer(JANE))["total_orders"] == 0
+    assert await notes(shop, JANE) == ["Order 1 is nobody's since its e-mail was removed."]
+
+
+async def notes(shop: Shop, email: str) -> list[str]:
+    return [entry["data"]["text"] for entry in await shop.timeline(email) if entry["type"] == "note_added"]
 
 
 async def test_fingerprints_go_along_also_where_the_former_owner_was_marked_for_other_reasons(shop: Shop) -> None:
@@ -199,6 +222,40 @@ async def test_a_product_told_again_in_the_same_categories_starts_no_job(shop: S
     await shop.process(again)
     assert await shop.outcome(again) == ("unchanged", None)
     assert await shop.pool.fetchval("SELECT count(*) FROM scorer.jobs WHERE state = 'queued'") == 0
+
+
+@pytest.mark.parametrize("first", ["coupon", "order"])
+async def test_a_coupon_for_one_use_is_a_first_order_coupon_whichever_comes_first(shop: Shop, first: str) -> None:
+    facts = {"coupon": coupon("spring", once=True), "order": order(1, coupons=["spring"], at=10)}
+    await shop.process(facts.pop(first))
+    await shop.process(*facts.values())
+    await shop.settle()
+    assert (await shop.customer())["first_order_coupons"] == 1
+
+
+async def test_a_coupon_s_limit_is_that_of_its_latest_version_also_for_earlier_orders(shop: Shop) -> None:
+    once, often = coupon("spring", once=True, at=5), coupon("spring", at=3)
+    await shop.process(order(1, coupons=["spring", "other"], at=10), order(2, JOHN, coupons=["other"], at=10))
+    await shop.process(once, coupon("unused", once=True))
+    assert (await shop.outcome(once), await shop.due()) == (("applied", None), 1)
+    await shop.settle()
+    assert (await shop.customer())["first_order_coupons"] == 1
+    assert await shop.told() == ["order_placed", "score_updated"]
+    await shop.process(often, once)
+    await shop.settle()
+    assert (await shop.customer())["first_order_coupons"] == 0
+    late = coupon("spring", once=True, at=4)
+    await shop.process(late)
+    assert (await shop.outcome(late), await shop.due()) == (("unchanged", None), 0)
+
+
+async def test_history_learns_of_a_coupon_quietly(shop: Shop) -> None:
+    await shop.process(*(order(n, coupons=["spring"], at=10 * n) for n in (1, 2, 3)))
+    said = len(await shop.told())
+    await shop.history(coupon("spring", once=True))
+    await shop.settle()
+    assert await shop.points("coupons") == -10
+    assert len(await shop.told()) == said
 
 
 async def test_an_order_that_is_being_settled_is_brought_to_the_catalogue_after_that(shop: Shop, until: Until) -> None:

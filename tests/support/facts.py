@@ -11,6 +11,7 @@ from shared.events import (
     CheckoutAttempt,
     CheckoutAttemptFact,
     Coupon,
+    CouponFact,
     Decline,
     DeclineFact,
     DeletedOrder,
@@ -139,6 +140,10 @@ def attempt(
         email=email, fingerprints=tuple(marks), decision="deny" if reason and denied else "allow", reason=reason
     )
     return CheckoutAttemptFact(id=uuid7(), store_id=store_id, occurred_at=NOW - timedelta(minutes=minute), data=data)
+
+
+def coupon(code: str, *, once: bool = False, store_id: UUID = STORE, at: float = 100) -> CouponFact:
+    return CouponFact(id=uuid7(), store_id=store_id, occurred_at=ago(at), data=Coupon(code=code, once=once))
 
 
 def product(number: int, *slugs: str, store_id: UUID = STORE, at: float = 100) -> ProductFact:

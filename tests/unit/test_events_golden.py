@@ -22,6 +22,7 @@ from shared.events import (
     CheckoutAttempt,
     CheckoutAttemptFact,
     Coupon,
+    CouponFact,
     Decline,
     DeclineFact,
     DeletedOrder,
@@ -138,6 +139,7 @@ FACTS: dict[str, Fact] = {
         **OF_DATA,
         data=Product(id=60, categories=(Category(slug="shoes", name="Shoes"), Category(slug="new", name="New"))),
     ),
+    "fact_coupon": CouponFact(**OF_DATA, data=Coupon(code="welcome10", once=True)),
 }
 EVENT = Event(
     id=numbered(3),

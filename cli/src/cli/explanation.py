@@ -28,6 +28,7 @@ _CAUSES = {
     "sweep": "time alone",
     "settings": "new settings",
     "categories": "new categories",
+    "coupons": "a coupon's limit",
 }
 _STYLES = {"vip": "green", "trusted": "green", "caution": "yellow", "risk": "red", "critical": "bold red"}
 

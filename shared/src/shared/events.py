@@ -246,7 +246,23 @@ class ProductFact(_Fact):
     data: Product
 
 
-Fact = OrderFact | OrderDeletedFact | RefundFact | DisputeFact | DeclineFact | CheckoutAttemptFact | ProductFact
+class CouponFact(_Fact):
+    """What the store says of a coupon, whoever used it: later versions of WooCommerce keep no limit with an order."""
+
+    type: Literal["coupon"] = "coupon"
+    data: Coupon
+
+
+Fact = (
+    OrderFact
+    | OrderDeletedFact
+    | RefundFact
+    | DisputeFact
+    | DeclineFact
+    | CheckoutAttemptFact
+    | ProductFact
+    | CouponFact
+)
 FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Discriminator("type")])
 """Parses any of them."""
 

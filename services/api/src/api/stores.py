@@ -68,6 +68,7 @@ class StoreSecrets:
     store_id: UUID
     hash_key: bytes = field(repr=False)
     woocommerce_secret: str = field(repr=False)
+    stripe_secret: str = field(repr=False)
 
 
 def key_digest(key: str) -> bytes:
@@ -84,8 +85,13 @@ async def find_key(pool: Pool, sha256: bytes) -> Key | None:
 
 
 async def find_secrets(pool: Pool, vault: Vault, store_id: UUID) -> StoreSecrets | None:
-    row = await pool.fetchrow("SELECT hash_key, woocommerce_secret FROM api.stores WHERE id = $1", store_id)
-    return row and StoreSecrets(store_id, vault.open(row["hash_key"]), vault.open(row["woocommerce_secret"]).decode())
+    row = await pool.fetchrow(
+        "SELECT hash_key, woocommerce_secret, stripe_secret FROM api.stores WHERE id = $1", store_id
+    )
+    if row is None:
+        return None
+    hash_key, woocommerce_secret, stripe_secret = (vault.open(sealed) for sealed in row)
+    return StoreSecrets(store_id, hash_key, woocommerce_secret.decode(), stripe_secret.decode())
 
 
 async def create_store(conn: asyncpg.Connection, vault: Vault, *, url: str, name: str) -> CreatedStore:

@@ -1,11 +1,11 @@
-"""A batch of facts, sorted by what each is about: orders, disputes, checkouts, products."""
+"""A batch of facts, sorted by what each is about: orders, disputes, checkouts, products, coupons."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import assert_never
+from typing import TypeVar, assert_never
 from uuid import UUID
 
 from scorer import facts
@@ -14,6 +14,7 @@ from scorer.facts import OrderStep
 from shared.events import (
     Automation,
     CheckoutAttemptFact,
+    CouponFact,
     DeclineFact,
     DisputeFact,
     Fact,
@@ -27,6 +28,8 @@ from shared.events import (
 OrderKey = tuple[UUID, int]
 DisputeKey = tuple[UUID, str]
 
+Told = TypeVar("Told", ProductFact, CouponFact)
+
 Hash = Callable[[UUID, str], str]
 """(store id, normalised e-mail) → email_hash"""
 
@@ -39,7 +42,14 @@ class Batch:
     of_nobody: list[UUID] = field(default_factory=list)
     """Facts of the checkout without an e-mail: the gate keeps them, no customer is made of them."""
     products: list[ProductFact] = field(default_factory=list)
+    coupons: list[CouponFact] = field(default_factory=list)
     automations: list[Automation] = field(default_factory=list)
+
+    def note_checkout(self, fact: DeclineFact | CheckoutAttemptFact, hash_of: Hash) -> None:
+        if fact.data.email:
+            self.checkouts.append(Checkout(fact, hash_of(fact.store_id, fact.data.email)))
+        else:
+            self.of_nobody.append(fact.id)
 
     @property
     def deletions(self) -> list[tuple[UUID, int, datetime]]:
@@ -77,12 +87,11 @@ def sort(batch: Iterable[Fact | Automation], hash_of: Hash) -> Batch:
             case DisputeFact():
                 found.disputes[message.store_id, message.data.id].append(message)
             case DeclineFact() | CheckoutAttemptFact():
-                if message.data.email:
-                    found.checkouts.append(Checkout(message, hash_of(message.store_id, message.data.email)))
-                else:
-                    found.of_nobody.append(message.id)
+                found.note_checkout(message, hash_of)
             case ProductFact():
                 found.products.append(message)
+            case CouponFact():
+                found.coupons.append(message)
             case Automation():
                 found.automations.append(message)
             case _:
@@ -92,6 +101,14 @@ def sort(batch: Iterable[Fact | Automation], hash_of: Hash) -> Batch:
 
 def latest_products(products: Iterable[ProductFact]) -> list[tuple[ProductFact, bytes]]:
     """Of each product the fact that wins, with the hash that decides between two of one time."""
-    ranked = [(fact, sha256(fact.data.encode()).digest()) for fact in products]
-    ranked.sort(key=lambda pair: (pair[0].occurred_at, pair[1]))
-    return list({(fact.store_id, fact.data.id): (fact, digest) for fact, digest in ranked}.values())
+    return list({(fact.store_id, fact.data.id): (fact, digest) for fact, digest in _ranked(products)}.values())
+
+
+def latest_coupons(coupons: Iterable[CouponFact]) -> list[tuple[CouponFact, bytes]]:
+    """As `latest_products`."""
+    return list({(fact.store_id, fact.data.code): (fact, digest) for fact, digest in _ranked(coupons)}.values())
+
+
+def _ranked(facts: Iterable[Told]) -> list[tuple[Told, bytes]]:
+    ranked = [(fact, sha256(fact.data.encode()).digest()) for fact in facts]
+    return sorted(ranked, key=lambda pair: (pair[0].occurred_at, pair[1]))

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from scorer import checkouts
 from scorer.customer import Customer
-from scorer.facts import Happening
+from scorer.facts import Folded, Happening
 from scorer.features import Features
 from scorer.modules import chargebacks, coupons
 from scorer.score import Score, points_by_module
@@ -25,7 +25,7 @@ from shared.ids import derived_at, uuid7
 HIGH_RISK = frozenset({"risk", "critical"})
 PUBLISHED = frozenset(get_args(EventType))
 
-Asked = Literal["fact", "command", "rule", "link", "moved", "sweep", "settings", "categories", "history"]
+Asked = Literal["fact", "command", "rule", "link", "moved", "sweep", "settings", "categories", "coupons", "history"]
 """Why a customer is recalculated; `rule`: a command of one; `moved`: an order of theirs is somebody else's now. History
 publishes nothing; only facts and commands publish a score that did not move."""
 
@@ -256,6 +256,16 @@ def timeline(change: Rescored, told: Sequence[Event], *, now: datetime) -> tuple
         if event.type in _OF_EVENTS and (event.type != "score_updated" or change.moved)
     ]
     return (*happened, *done, *_by_hand(change, now))
+
+
+def left(folded: Folded) -> Entry:
+    """What is on the timeline of the customer whose order it was."""
+    version = folded.after.version
+    assert version is not None  # noqa: S101  # what had an owner has a version
+    told = f"Order {version.info.number} is another customer's since its e-mail changed."
+    if version.email_hash is None:
+        told = f"Order {version.info.number} is nobody's since its e-mail was removed."
+    return Entry(uuid7(), "note_added", version.modified_at, {"text": told})
 
 
 def _rising_ids(number: int) -> list[UUID]:

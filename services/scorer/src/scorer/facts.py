@@ -312,12 +312,15 @@ def _refunds_told(before: OrderState, after: OrderState, fact_id: UUID, order: E
 
 
 def _odd(before: OrderState, after: OrderState, fact_id: UUID, now: datetime) -> Iterable[Happening]:
-    """Notes on what a store can hardly mean; it is kept all the same."""
+    """Notes on what a store can hardly mean (it is kept all the same), and on where an order came from."""
     if after.version is None or before.version is after.version:
         return
     new, old, order = after.version, before.version, EventData(order=after.info())
     if old and old.info.currency != new.info.currency:
         told = f"The currency of order {new.info.number} changed from {old.info.currency} to {new.info.currency}."
+        yield Happening("note_added", new.modified_at, fact_id, order, note=told)
+    if old and old.email_hash and new.email_hash not in {old.email_hash, None}:
+        told = f"Order {new.info.number} was another customer's until its e-mail changed."
         yield Happening("note_added", new.modified_at, fact_id, order, note=told)
     if not EARLIEST <= new.created_at <= now + CLOCK_SKEW and (old is None or old.created_at != new.created_at):
         until = " before then" if new.created_at > now else ""

@@ -193,27 +193,41 @@ class Scorer:
             await scoring.begin(connection, store_id, currency)
             await self.reread_rules(connection, store_id)
 
-    # Products ---------------------------------------------------------------------------------------------------------
+    # Products and coupons ---------------------------------------------------------------------------------------------
 
     async def _learn(self, connection: Connection, found: Batch, *, live: bool) -> list[Outcome]:
-        """The catalogue: which product is in which categories. Orders that have it follow in a job.
+        """The catalogue: which product is in which categories, which coupon one may use once. Their orders follow.
 
         Orders read the catalogue when they are saved; so they hold it still, and whoever changes it waits for them.
         """
         entries = _catalogue(found)
         changing = await orders.stores_with_changes(connection, entries) if entries else set()
+        changing |= {fact.store_id for fact in found.coupons}
         await scoring.hold(connection, changing, about="catalogue", alone=True)
         await scoring.hold(connection, _ordering(found) - changing, about="catalogue")
+        outcomes = await self._learn_coupons(connection, found, live=live) if found.coupons else []
         if not entries:
-            return []
+            return outcomes
         names = {(f.store_id, c.slug): c.name for f in found.products for c in f.data.categories}
         await orders.save_categories(connection, names)
         changed = await orders.save_products(connection, entries)
         for store_id in sorted({store_id for store_id, _ in changed}):
             await jobs.queue_categories(connection, store_id, live=live)
-        return [
+        outcomes += [
             (fact.id, "applied" if (fact.store_id, fact.data.id) in changed else "unchanged", None)
             for fact in found.products
+        ]
+        return outcomes
+
+    async def _learn_coupons(self, connection: Connection, found: Batch, *, live: bool) -> list[Outcome]:
+        latest = batches.latest_coupons(found.coupons)
+        rows = [(f.store_id, f.data.code, f.data.once, f.occurred_at, digest) for f, digest in latest]
+        changed = await orders.save_coupons(connection, rows)
+        if changed:
+            await orders.mark_users(connection, changed, reason="coupons" if live else "history", now=self.now())
+        return [
+            (fact.id, "applied" if (fact.store_id, fact.data.code) in changed else "unchanged", None)
+            for fact in found.coupons
         ]
 
     # Orders, disputes, checkouts --------------------------------------------------------------------------------------
@@ -235,7 +249,7 @@ class Scorer:
         await _forget(connection, found, concluded, fresh, locked)
         now = self.now()
         asked: Asked = "fact" if live else "history"
-        await _mark_former_owners(connection, concluded, asked=asked, now=now)
+        await _tell_former_owners(connection, concluded, asked=asked, now=now)
         await linking.settle(connection, concluded, fresh, locked, asked=asked, now=now)
         rescored = await self.recalculate(connection, locked, now, asked=asked, touched=touched)
         causes = {key: Cause(kind="fact", id=fact_id) for key, fact_id in touched.causes.items()}
@@ -371,11 +385,11 @@ def _catalogue(found: Batch) -> list[CatalogueEntry]:
 
 
 def _ordering(found: Batch) -> set[UUID]:
-    """Stores of which the batch has an order with products."""
+    """Stores of which the batch has an order with products or coupons."""
     return {
         store_id
         for (store_id, _), steps in found.steps.items()
-        if any(isinstance(step, Incoming) and step.order.product_ids for step in steps)
+        if any(isinstance(step, Incoming) and (step.order.product_ids or step.order.coupons) for step in steps)
     }
 
 
@@ -422,10 +436,14 @@ async def _forget(
         await customers.forget_checkouts(connection, late)
 
 
-async def _mark_former_owners(
+async def _tell_former_owners(
     connection: Connection, concluded: Mapping[OrderKey, Concluded], *, asked: Asked, now: datetime
 ) -> None:
-    former = {(key[0], was) for key, one in concluded.items() if (was := one.folded.former_owner)}
-    if former:
+    """They are recalculated later, and read on their timelines why."""
+    left = [((key[0], was), one.folded) for key, one in concluded.items() if (was := one.folded.former_owner)]
+    if left:
         reason: Asked = "history" if asked == "history" else "moved"
-        await rescoring.mark(connection, sorted(former), reason=reason, now=now)
+        await rescoring.mark(connection, sorted({key for key, _ in left}), reason=reason, now=now)
+        with pure():
+            entries = [(key, changes.left(folded)) for key, folded in left]
+        await published.save_timeline(connection, entries, now)

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from shared.events import (
     CheckoutAttemptFact,
+    CouponFact,
     DeclineFact,
     DisputeFact,
     Fact,
@@ -35,7 +36,7 @@ def about(fact: Fact, key: bytes) -> About:
             return About(_hashed(fact.data.email, key), None, fact.occurred_at)
         case RefundFact() | DisputeFact():
             return About(None, fact.data.order_id, fact.occurred_at)
-        case OrderDeletedFact() | ProductFact():
+        case OrderDeletedFact() | ProductFact() | CouponFact():
             return About(None, None, fact.occurred_at)
 
 

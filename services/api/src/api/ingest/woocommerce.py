@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from api.body import BadBodyError, parse_object
 from api.ingest import fingerprints
+from api.ingest.catalogue import coupon_code
 from api.ingest.fields import (
     Amount,
     Currency,
@@ -34,7 +35,6 @@ MAX_BODY = 2 * 1024 * 1024
 MAX_REASON = 500
 MAX_ITEMS = 2**31 - 1
 MAX_COUPONS = 100
-MAX_CODE = 100
 MAX_PAYMENT = 200
 MAX_DEVICE = 200
 
@@ -122,15 +122,10 @@ def _coupons(lines: Any) -> tuple[Coupon, ...]:
     """Distinct; a line that is none is passed over."""
     once: dict[str, bool] = {}
     for line in lines if isinstance(lines, list) else ():
-        code = _code(line)
+        code = coupon_code(line.get("code")) if isinstance(line, dict) else ""
         if code and (code in once or len(once) < MAX_COUPONS):
             once[code] = once.get(code, False) or _is_once(line)
     return tuple(Coupon(code=code, once=limited) for code, limited in once.items())
-
-
-def _code(line: Any) -> str:
-    code = loose_text(line.get("code")).lower() if isinstance(line, dict) else ""
-    return code if len(code) <= MAX_CODE else ""
 
 
 def _is_once(line: Mapping[str, Any]) -> bool:

@@ -1,8 +1,10 @@
 """/ingest: what stores send. A refusal counts against the store's webhook, so only what is wrong is refused."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import structlog
@@ -12,7 +14,7 @@ from api import answers, examples
 from api.auth import needs
 from api.body import BadBodyError, decode_object
 from api.errors import ApiError, unavailable
-from api.ingest import generic, woocommerce
+from api.ingest import generic, stripe, topics, woocommerce
 from api.ingest.about import about
 from api.ingest.generic import Rejected, Taken
 from api.ingest.intake import Input, NotCommittedError
@@ -23,10 +25,11 @@ from api.responses import as_json
 from api.schemas import IngestedEvent, IngestEvents
 from api.state import STATE
 from api.stores import Key, StoreSecrets
-from shared.events import OrderFact
 from shared.ids import uuid7
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 LARGE = 64 * 1024
 """Bytes: real orders are 3 to 4 kB."""
@@ -61,9 +64,45 @@ async def from_woocommerce(request: web.Request) -> web.Response:
     topic = request.headers.get("X-WC-Webhook-Topic")
     if not topic:
         raise BadBodyError({"X-WC-Webhook-Topic": "is missing: a proxy on the way may have dropped it"})
-    if topic not in woocommerce.ORDER_TOPICS:
-        return as_json({"status": "ignored", "message": "Accepted, but this topic has no effect."})
-    return await _accept(request, secrets, topic, raw)
+    read = partial(topics.read, topic, raw, store_id=secrets.store_id, key=secrets.hash_key, fact_id=uuid7())
+    fact = await _apart(raw, partial(read, now=datetime.now(UTC)))
+    if isinstance(fact, str):
+        return _without_effect(fact)
+    digest = woocommerce.digest(
+        secrets.store_id,
+        source=request.headers.get("X-WC-Webhook-Source", ""),
+        webhook_id=request.headers.get("X-WC-Webhook-ID", ""),
+        delivery_id=request.headers.get("X-WC-Webhook-Delivery-ID", ""),
+        raw=raw,
+    )
+    return await _accept(request, Input("woocommerce", topic, digest, raw, fact, about(fact, secrets.hash_key)))
+
+
+@Operation(
+    "What Stripe's webhooks send",
+    body=stripe.Event,
+    answer=answers.WithoutEffect,
+    others={202: answers.Taken},
+    headers=(Header("Stripe-Signature", "`t=<seconds>,v1=<hex>`, one v1 for each secret while it is rolled."),),
+    errors={401: "The signature does not fit the body and the store's secret, or is of another time."},
+)
+async def from_stripe(request: web.Request) -> web.Response:
+    """As `from_woocommerce`: disputes, and payments that were declined."""
+    secrets = await _store(request)
+    raw = await _read(request, stripe.MAX_BODY)
+    header = request.headers.get("Stripe-Signature", "")
+    if fault := stripe.signature_fault(raw, secrets.stripe_secret, header, datetime.now(UTC)):
+        raise ApiError(401, "trustlens_bad_signature", fault)
+    read = partial(stripe.read, raw, store_id=secrets.store_id, key=secrets.hash_key, fact_id=uuid7())
+    told = await _apart(raw, read)
+    if isinstance(told, str):
+        return _without_effect(told)
+    fact = told.fact
+    # Not as it came: the evidence of a dispute holds addresses, and nothing in it says whose they are.
+    kept = fact.encode()
+    return await _accept(
+        request, Input(stripe.SOURCE, fact.type, told.digest, kept, fact, about(fact, secrets.hash_key))
+    )
 
 
 async def _store(request: web.Request) -> StoreSecrets:
@@ -81,23 +120,19 @@ async def _read(request: web.Request, limit: int) -> bytes:
         raise BadBodyError({"body": f"is larger than {limit // (1024 * 1024)} MiB"}) from None
 
 
-async def _accept(request: web.Request, secrets: StoreSecrets, topic: str, raw: bytes) -> web.Response:
-    # A large body takes the parser long enough to hold up everybody else.
-    if len(raw) <= LARGE:
-        order = woocommerce.parse_order(raw, secrets.hash_key)
-    else:
-        order = await asyncio.to_thread(woocommerce.parse_order, raw, secrets.hash_key)
-    fact = OrderFact(id=uuid7(), store_id=secrets.store_id, occurred_at=order.modified_at, data=order)
-    digest = woocommerce.digest(
-        secrets.store_id,
-        source=request.headers.get("X-WC-Webhook-Source", ""),
-        webhook_id=request.headers.get("X-WC-Webhook-ID", ""),
-        delivery_id=request.headers.get("X-WC-Webhook-Delivery-ID", ""),
-        raw=raw,
-    )
-    if await _new(request, [Input("woocommerce", topic, digest, raw, fact, about(fact, secrets.hash_key))]):
-        return as_json({"status": "accepted", "id": str(fact.id)}, status=202)
+async def _apart(raw: bytes, read: Callable[[], T]) -> T:
+    """A large body takes the parser long enough to hold up everybody else."""
+    return read() if len(raw) <= LARGE else await asyncio.to_thread(read)
+
+
+async def _accept(request: web.Request, given: Input) -> web.Response:
+    if await _new(request, [given]):
+        return as_json({"status": "accepted", "id": str(given.id)}, status=202)
     return as_json({"status": "duplicate"})
+
+
+def _without_effect(message: str) -> web.Response:
+    return as_json({"status": "ignored", "message": message})
 
 
 async def _new(request: web.Request, inputs: Sequence[Input]) -> set[UUID]:
@@ -120,10 +155,7 @@ async def events(request: web.Request, key: Key) -> web.Response:
         raise web.HTTPUnsupportedMediaType
     raw = await _read(request, MAX_EVENTS_BODY)
     secrets = await _secrets(request, key)
-    if len(raw) <= LARGE:
-        given, read = _read_events(raw, secrets)
-    else:
-        given, read = await asyncio.to_thread(_read_events, raw, secrets)
+    given, read = await _apart(raw, partial(_read_events, raw, secrets))
     inputs = [_input(item, secrets.hash_key, history=given.history) for item in read if isinstance(item, Taken)]
     new = await _new(request, inputs) if inputs else set()
     _count_rejected(key, len(read) - len(inputs))
@@ -164,4 +196,8 @@ def _told(item: Taken | Rejected, new: set[UUID]) -> IngestedEvent:
     return IngestedEvent(id=item.id, status="accepted" if item.fact.id in new else "duplicate")
 
 
-ROUTES = [web.post("/ingest/woocommerce/{store_id}", from_woocommerce), web.post("/ingest/events", events)]
+ROUTES = [
+    web.post("/ingest/woocommerce/{store_id}", from_woocommerce),
+    web.post("/ingest/stripe/{store_id}", from_stripe),
+    web.post("/ingest/events", events),
+]

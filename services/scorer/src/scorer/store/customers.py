@@ -125,7 +125,10 @@ def _features(row: Mapping[str, Any], links: Mapping[str, Any] | None) -> Featur
     values: dict[str, Any] = {name: row[name] for name in _PLAIN}
     values |= {name: tuple(ids) for name in _IDS if (ids := row[name])}
     if row["coupon_orders"]:
-        values["coupon_orders"] = tuple(_coupon_order(*it) for it in json.loads(row["coupon_orders"]))
+        once_codes = frozenset(row["once_codes"] or ())
+        values["coupon_orders"] = tuple(
+            _coupon_order(*it, once_codes=once_codes) for it in json.loads(row["coupon_orders"])
+        )
     if row["categories"]:
         values["categories"] = tuple(
             CategoryOrders(slug, name, orders, refunded, tuple(ids or ()))
@@ -138,12 +141,20 @@ def _features(row: Mapping[str, Any], links: Mapping[str, Any] | None) -> Featur
     return Features(**values)
 
 
-def _coupon_order(order_id: int, at: str, coupons: list[list[Any]], refunded: bool) -> CouponOrder:  # noqa: FBT001  # as the row has it
+def _coupon_order(
+    order_id: int,
+    at: str,
+    coupons: list[list[Any]],
+    refunded: bool,  # noqa: FBT001  # as the row has it
+    *,
+    once_codes: frozenset[str],
+) -> CouponOrder:
+    """Limited to one use: said with the order, or by the store."""
     return CouponOrder(
         order_id,
         datetime.fromisoformat(at),
         tuple(code for code, _ in coupons),
-        tuple(code for code, once in coupons if once),
+        tuple(code for code, once in coupons if once or code in once_codes),
         refunded,
     )
 

@@ -107,6 +107,15 @@ by_category AS (
     FROM in_categories i LEFT JOIN scorer.categories c USING (store_id, slug)
     GROUP BY i.n
 ),
+-- Coupons of theirs of which the store says that one may use them once only.
+limited AS (
+    SELECT o.n, array_agg(DISTINCT c.code) AS once_codes
+    FROM (SELECT n, store_id, coupons FROM orders WHERE counted AND coupons IS NOT NULL) AS o
+    CROSS JOIN jsonb_array_elements(o.coupons) AS used (coupon)
+    JOIN scorer.coupons c ON c.store_id = o.store_id AND c.code = used.coupon ->> 0
+    WHERE c.once
+    GROUP BY o.n
+),
 disputed AS (
     SELECT o.n,
            jsonb_agg(jsonb_build_array(d.dispute_id, d.status) ORDER BY d.opened_at, d.dispute_id) AS disputes
@@ -146,7 +155,7 @@ SELECT w.store_id, w.email_hash,
        t.first_completed_at, t.first_order_at, t.last_order_at, t.next_order_at,
        t.refunded_ids, t.fully_refunded_ids, t.clean_ids, t.cancelled_ids,
        coalesce(b.most, 0) AS most_orders_in_an_hour, b.last_at AS last_burst_at, bo.ids AS burst_ids,
-       t.coupon_orders, bc.categories,
+       t.coupon_orders, l.once_codes, bc.categories,
        coalesce(t.recent_addresses, 0) AS recent_addresses, t.recent_address_ids, t.abroad_ids, t.oldest_recent_at,
        na.ids AS new_address_ids, d.disputes,
        c.last_lockout_at, c.last_freeze_at, c.last_decline_burst_at, c.next_checkout_at,
@@ -157,5 +166,6 @@ LEFT JOIN bursts b USING (n)
 LEFT JOIN burst_orders bo USING (n)
 LEFT JOIN new_addresses na USING (n)
 LEFT JOIN by_category bc USING (n)
+LEFT JOIN limited l USING (n)
 LEFT JOIN disputed d USING (n)
 LEFT JOIN tested c USING (n)

@@ -460,3 +460,42 @@ async def recategorise(
         reason,
     )
     return row["seen"], row["last"]
+
+
+# Coupons --------------------------------------------------------------------------------------------------------------
+
+CouponRow = tuple[UUID, str, bool, datetime, bytes]
+"""(store id, code, once, when the store said so, what decides between two of one time)"""
+
+
+async def save_coupons(connection: Connection, rows: Sequence[CouponRow]) -> set[tuple[UUID, str]]:
+    """The latest of each stays. Returns those of which it was not known whether they may be used once only."""
+    found = await connection.fetch(
+        "WITH saved AS (INSERT INTO scorer.coupons AS c (store_id, code, once, modified_at, digest)"
+        "  SELECT * FROM unnest($1::uuid[], $2::text[], $3::boolean[], $4::timestamptz[], $5::bytea[])"
+        "  AS k (store_id, code, once, modified_at, digest) ORDER BY store_id, code"
+        "  ON CONFLICT (store_id, code) DO UPDATE SET once = EXCLUDED.once,"
+        "   modified_at = EXCLUDED.modified_at, digest = EXCLUDED.digest"
+        "  WHERE (c.modified_at, c.digest) < (EXCLUDED.modified_at, EXCLUDED.digest)"
+        "  RETURNING c.store_id, c.code, old.once AS was, new.once AS now_is)"
+        " SELECT store_id, code FROM saved WHERE now_is <> coalesce(was, false)",
+        *columns(rows, 5),
+    )
+    return {(row["store_id"], row["code"]) for row in found}
+
+
+async def mark_users(
+    connection: Connection, coupons: Iterable[tuple[UUID, str]], *, reason: Asked, now: datetime
+) -> None:
+    """Ask for a recalculation of the customers whose orders have one of these coupons."""
+    rows = [(store_id, json.dumps([[code]])) for store_id, code in sorted(coupons)]
+    await connection.execute(
+        "INSERT INTO scorer.rescore_due (store_id, email_hash, since, reason)"
+        " SELECT DISTINCT o.store_id, o.email_hash, $3::timestamptz, $4"
+        " FROM unnest($1::uuid[], $2::jsonb[]) AS k (store_id, coupon)"
+        " JOIN scorer.orders o ON o.store_id = k.store_id AND o.coupons @> k.coupon"
+        " WHERE o.email_hash IS NOT NULL",
+        *columns(rows, 2),
+        now,
+        reason,
+    )

@@ -33,3 +33,16 @@ CREATE TABLE api.gate_freezes (              -- the latest of each store
     reason text NOT NULL,
     actor text NOT NULL                      -- key:<prefix>, or escalation
 );
+
+-- Coupons --------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE scorer.coupons (                -- what the store says of them; orders of WooCommerce 8.7 keep no limits
+    store_id uuid NOT NULL,
+    code text NOT NULL,                      -- lower case
+    once boolean NOT NULL,                   -- each customer may use it once only
+    modified_at timestamptz NOT NULL,
+    digest bytea NOT NULL,
+    PRIMARY KEY (store_id, code)
+);
+-- Who used a coupon whose limit became known.
+CREATE INDEX ON scorer.orders USING gin (coupons jsonb_path_ops) WHERE coupons IS NOT NULL;
