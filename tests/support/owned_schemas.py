@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from api.openapi import Schemas
 from dispatcher.commands import _Rotation
@@ -60,7 +60,7 @@ def made() -> dict[str, Schema]:
 
 
 def _schemas(*models: type[BaseModel]) -> dict[str, Schema]:
-    asked = [(model, "validation") for model in models]
+    asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in models]
     made = models_json_schema(asked, ref_template=REFERENCE, schema_generator=Schemas)
     return dict(made[1]["$defs"])
 

@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     PlainValidator,
     Tag,
+    WithJsonSchema,
     field_serializer,
     model_validator,
 )
@@ -101,7 +102,12 @@ class _Node(BaseModel):
 
 
 class Leaf(_Node):
-    field: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_known)]
+    field: Annotated[
+        str,
+        Field(min_length=1, max_length=64),
+        AfterValidator(_known),
+        WithJsonSchema({"type": "string", "enum": sorted(FIELDS)}),
+    ]
     operator: Operator
     value: Annotated[
         Scalar | tuple[Scalar, ...],

@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field, StrictStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, StrictStr, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 from yarl import URL
@@ -178,7 +178,12 @@ def _sendable_headers(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-TargetUrl = Annotated[StrictStr, Field(max_length=MAX_URL), AfterValidator(_callable_url)]
+TargetUrl = Annotated[
+    StrictStr,
+    Field(max_length=MAX_URL),
+    AfterValidator(_callable_url),
+    WithJsonSchema({"type": "string", "format": "uri", "pattern": "^https?://[^/?#@]+", "maxLength": MAX_URL}),
+]
 """A URL that deliveries can go to, given the Reach in the validation context."""
 TargetHeaders = Annotated[dict[StrictStr, StrictStr], Field(max_length=MAX_HEADERS), AfterValidator(_sendable_headers)]
 """Custom headers that may be sent."""

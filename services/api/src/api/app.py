@@ -1,7 +1,9 @@
 """The HTTP application: all routes under WordPress' prefix, health beside them."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
+from functools import partial
+from typing import NoReturn
 
 from aiohttp import web
 
@@ -51,7 +53,7 @@ ROUTES = tuple(
 def build(state: State, settings: ApiSettings, *, broker_answers: health.Check) -> web.Application:
     app = web.Application(middlewares=[audit_log.completed, in_wordpress_words])
     app[STATE] = state
-    app.add_routes([_under_base(route) for route in ROUTES])
+    app.add_routes([_under_base(route) for route in (*ROUTES, *_closed(ROUTES))])
     app.add_routes(description.described(ROUTES))
     # A broker that is down stops nothing here: what is accepted waits in the outbox.
     health.add_routes(app, {"postgres": lambda: db.answers(state.pool)}, shown={"broker": broker_answers})
@@ -60,6 +62,23 @@ def build(state: State, settings: ApiSettings, *, broker_answers: health.Check) 
     if settings.cors_origins:
         app.on_response_prepare.append(_cors(frozenset(settings.cors_origins)))
     return app
+
+
+def _closed(routes: Sequence[web.RouteDef]) -> list[web.RouteDef]:
+    """After paths without variables, for all other methods: /rules/schema is no rule that could be put."""
+    return [
+        web.route("*", path, partial(_refuse, _methods(routes, path)))
+        for path in dict.fromkeys(route.path for route in routes if "{" not in route.path)
+    ]
+
+
+def _methods(routes: Sequence[web.RouteDef], path: str) -> set[str]:
+    found = {route.method for route in routes if route.path == path}
+    return found | {"HEAD"} if "GET" in found else found
+
+
+async def _refuse(allowed: Collection[str], request: web.Request) -> NoReturn:
+    raise web.HTTPMethodNotAllowed(request.method, allowed)
 
 
 def _under_base(route: web.RouteDef) -> web.RouteDef:

@@ -28,7 +28,7 @@ from api.gate import GateSettings
 from api.ingest.generic import Described
 from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
 from api.scopes import Scope
-from api.values import Id, Moment, Time, line, owned, printable
+from api.values import EMAIL, Id, Moment, Time, line, owned, printable
 from shared.events import Segment, WebhookEvent
 
 SHORTEST_ID = 8
@@ -78,7 +78,7 @@ class CustomerQuery(_Query):
 
 
 class CustomerLookup(CustomerQuery):
-    email: str
+    email: Annotated[str, EMAIL]
     """In any capitals. A plus must be written as %2B, but a blank in its place is understood."""
 
 
@@ -90,7 +90,7 @@ class CustomerListing(CustomerQuery, Listing):
     min_score: int | None = Field(default=None, ge=0, le=100)
     max_score: int | None = Field(default=None, ge=0, le=100)
     """Inclusive, as `min_score`."""
-    email: str | None = None
+    email: Annotated[str, EMAIL] | None = None
     last_order_after: Time | None = None
     """Exclusive, as WordPress has it; so is `last_order_before`."""
     last_order_before: Time | None = None
@@ -147,7 +147,7 @@ class OfCustomer(_Query):
     """One customer, by hash or by plain address."""
 
     customer: Hash | None = None
-    email: str | None = Field(default=None, max_length=320)
+    email: Annotated[str, Field(max_length=320), EMAIL] | None = None
 
 
 class EvaluationListing(OfCustomer, Listing):
@@ -161,7 +161,7 @@ class EvaluationListing(OfCustomer, Listing):
 class DeadPlace(_Query):
     """One id may lie dead in several queues: which of them."""
 
-    queue: str | None = None
+    queue: Annotated[str, WithJsonSchema({"type": "string", "enum": QUEUE_NAMES})] | None = None
 
     @field_validator("queue")
     @classmethod
@@ -221,7 +221,13 @@ class TimelineListing(Listing):
     before: Time | None = None
 
 
+def _is_given(flag: str) -> dict[str, Any]:
+    return {"required": [flag], "properties": {flag: {"type": "boolean"}}}
+
+
 class CustomerPatch(_Given):
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_is_given("is_blocked"), _is_given("is_allowlisted")]})
+
     is_blocked: StrictBool | None = None
     is_allowlisted: StrictBool | None = None
     reason: str | None = Field(default=None, max_length=500)
@@ -294,11 +300,18 @@ SiteName = Annotated[
     AfterValidator(printable),
     line(most=200),
 ]
-SiteUrl = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(shop_address)]
+SiteUrl = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=2000),
+    AfterValidator(shop_address),
+    WithJsonSchema({"type": "string", "maxLength": 2000, "pattern": "^https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/.*)?$"}),
+]
 
 
 class StorePatch(_Given):
     """How the store scores, which the scorer checks and keeps; and the rest, which is kept here."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     # By factories, so that no schema tells of defaults: what is not given is not looked at, and stays as it is.
     name: SiteName = Field(default_factory=str)
@@ -361,7 +374,7 @@ class ReplayGiven(_Given):
 class TrialGiven(_Given):
     """What a rule is to be tried on. The rule engine checks the values, but for the address, which it must not see."""
 
-    email: str | None = Field(default=None, max_length=320)
+    email: Annotated[str, Field(max_length=320), EMAIL] | None = None
     customer: Hash | None = None
     event_id: Annotated[Any, owned("AskedTest.event_id")] = None
     event: Annotated[Any, owned("RuleTestEvent")] = None

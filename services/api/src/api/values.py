@@ -73,9 +73,13 @@ def printable(text: str) -> str:
 
 def line(*, most: int) -> WithJsonSchema:
     """Tells of a printable text of at most so many characters, in which there is something beside blanks."""
-    pattern = r"^\s*[^\p{C}\p{Z}](?:[^\p{C}\p{Z}]| )*\s*$"
-    shape = {"type": "string", "minLength": 1, "maxLength": most, "pattern": pattern}
-    return WithJsonSchema(shape, mode="validation")
+    shown = r"[^\p{C}\p{Z}]"
+    pattern = rf"^\s*{shown}(?:(?:{shown}| ){{0,{most - 2}}}{shown})?\s*$"
+    return WithJsonSchema({"type": "string", "pattern": pattern}, mode="validation")
+
+
+EMAIL = WithJsonSchema({"type": "string", "format": "email", "minLength": 3, "maxLength": 254}, mode="validation")
+"""Tells of an address that is taken."""
 
 
 # Ids ------------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pydantic import (
     StrictStr,
     TypeAdapter,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -118,13 +119,17 @@ class NewEndpoint(BaseModel):
 
     url: TargetUrl
     secret: StrictStr | None = Field(default=None, max_length=1024)
-    events: list[StrictStr] = Field(default_factory=list, max_length=len(SUBSCRIBABLE) * 2, validate_default=True)
+    events: list[Annotated[StrictStr, WithJsonSchema({"type": "string", "enum": SUBSCRIBABLE})]] = Field(
+        default_factory=list, max_length=len(SUBSCRIBABLE) * 2, validate_default=True
+    )
     description: StrictStr = Field(default="", max_length=500)
     enabled: StrictBool = True
     disabled_reason: StrictStr | None = Field(default=None, max_length=500)
     """Why it is off; goes when it is switched on."""
     delivery: Mode = "fire_and_log"
-    format: StrictStr = Field(default="trustlens", validate_default=True)
+    format: Annotated[StrictStr, WithJsonSchema({"type": "string", "enum": get_args(Format)})] = Field(
+        default="trustlens", validate_default=True
+    )
     include_email: StrictBool = True
     timeout: StrictInt = Field(default=10, ge=1, le=30)
     headers: TargetHeaders = Field(default_factory=dict)

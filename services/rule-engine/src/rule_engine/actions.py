@@ -21,6 +21,7 @@ from pydantic import (
     StrictStr,
     StringConstraints,
     Tag,
+    WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 
@@ -75,7 +76,12 @@ def _one_recipient(text: str) -> str:
 Storable, Printable = AfterValidator(_storable), AfterValidator(_printable)
 Text = Annotated[StrictStr, Storable]
 Reason = Annotated[StrictStr, Field(max_length=MAX_REASON), Storable]
-Recipient = Annotated[StrictStr, Field(max_length=MAX_EMAIL), AfterValidator(_one_recipient)]
+Recipient = Annotated[
+    StrictStr,
+    Field(max_length=MAX_EMAIL),
+    AfterValidator(_one_recipient),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": MAX_EMAIL}),
+]
 
 
 class Body(BaseModel):

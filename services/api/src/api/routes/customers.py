@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from pydantic import TypeAdapter
 
 from api import audit, commands, examples
 from api.answers import Exported
@@ -28,6 +29,7 @@ from api.schemas import (
     Listing,
     NoteGiven,
     ScoreChange,
+    Tag,
     TagGiven,
     TimelineEntry,
     TimelineListing,
@@ -40,6 +42,7 @@ from api.stores import Key
 log = structlog.get_logger()
 
 _HASH = re.compile(r"[0-9a-f]{64}")
+_TAG = TypeAdapter(Tag).json_schema()
 _SPOOL = 1024 * 1024
 """Bytes of an export that are kept in memory; what is more waits in an unnamed file."""
 
@@ -118,7 +121,7 @@ async def tag(request: web.Request, key: Key) -> web.Response:
 
 
 @needs("write")
-@Operation("Remove a tag", answer=Customer, path={"tag": {"type": "string", "minLength": 1}})
+@Operation("Remove a tag", answer=Customer, path={"tag": _TAG})
 async def untag(request: web.Request, key: Key) -> web.Response:
     given = checked(TagGiven, {"tag": request.match_info["tag"]})
     return as_written(await _changed(request, key, "customer.untag", given.model_dump()))
