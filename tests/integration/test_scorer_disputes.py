@@ -88,6 +88,16 @@ async def test_a_dispute_finds_its_order_in_any_order_of_arrival(shop: Shop, fac
     assert await shop.pool.fetchval("SELECT order_id FROM scorer.disputes") == 1
 
 
+async def test_a_dispute_of_woopayments_holds_the_order_and_its_refund_is_no_return(shop: Shop) -> None:
+    await shop.process(order(1, at=10, status="processing"))
+    await shop.process(order(1, at=10, status="on-hold", modified=5))
+    lost = order(1, at=10, status="refunded", modified=1, refunds=["100.00"], reason="Dispute lost.")
+    await shop.process(lost)
+    row = await shop.customer()
+    assert (row["total_orders"], row["total_refunds"], row["return_rate"]) == (1, 0, 0)
+    assert (await shop.told()).count("order_status_changed") == 2
+
+
 async def test_a_dispute_of_an_unknown_order_is_kept_and_says_so(shop: Shop) -> None:
     waiting, named = dispute(payments=["pi_1"]), dispute(7, name="dp_2")
     await shop.process(waiting, named)

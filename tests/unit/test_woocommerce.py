@@ -259,6 +259,21 @@ def test_deliveries_differ_by_store_source_webhook_delivery_and_body() -> None:
     assert woocommerce.digest(STORE, **given) in digests
 
 
+@pytest.mark.parametrize("customer_id", [0, 17, None])
+def test_the_customer_is_the_billing_e_mail_of_a_guest_as_of_anybody(customer_id: object) -> None:
+    assert parse(customer_id=customer_id) == parse()
+
+
+def test_a_line_s_price_is_a_number_and_no_amount_of_ours() -> None:
+    lines = [{"product_id": 55, "quantity": 1, "price": 19.666666666666668, "total": "19.67"}]
+    assert (parse(line_items=lines).total, parse(line_items=lines).item_count) == (Decimal("249.00"), 1)
+
+
+def test_fields_that_a_store_leaves_empty_are_no_fault() -> None:
+    empty = parse(customer_ip_address="", customer_user_agent="", transaction_id="", payment_method="", number="")
+    assert (empty.payments, empty.payment_method, empty.number) == ((), "", "4821")
+
+
 def test_a_date_with_an_offset_is_the_same_moment() -> None:
     at = datetime(2026, 5, 28, 18, 45, tzinfo=timezone(timedelta(hours=2)))
 

@@ -273,6 +273,9 @@ _KINDS: Mapping[str, tuple[Callable[..., Fact], Callable[[Mapping[str, Any], byt
 }
 
 
+TYPES = tuple(_KINDS)
+
+
 # As they are described. Items are read in two steps, so that what is wrong with `data` is told by the field in it. ----
 
 

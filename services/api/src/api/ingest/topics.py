@@ -81,6 +81,10 @@ _READERS: Mapping[str, Callable[[bytes, bytes, datetime], _Read | str]] = {
 }
 
 
+READ = tuple(_READERS)
+"""Topics that have an effect: those that a store should send."""
+
+
 def _resource(raw: bytes, resource: str) -> dict[str, Any]:
     body = parse_object(raw)
     woocommerce.refuse_rest_error(body, resource)
