@@ -330,6 +330,13 @@ async def test_whatever_the_times_the_row_and_the_decision_agree_with_a_list_of_
         assert gate.locks_out(found.device, rules.settings, now) is (expected == "velocity")
 
 
+async def test_a_connection_that_counted_waits_for_the_disk_again(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as connection:
+        await connection.execute("SET synchronous_commit = on")  # which it is but for tests
+        await store.submit(connection, STORE, Submitter(b"d", None, None), GATE.settings, NOW)
+        assert await connection.fetchval("SHOW synchronous_commit") == "on"
+
+
 async def test_of_twenty_simultaneous_declines_one_begins_the_lockout(two_pools: list[asyncpg.Pool]) -> None:
     counted = await asyncio.gather(
         *(store.decline(two_pools[n % 2], STORE, b"d", GATE.settings, NOW) for n in range(20))

@@ -15,8 +15,10 @@ from bench import (
     due_memory,
     explain,
     fairness,
+    gate,
     growth,
     hub,
+    ingest,
     lanes,
     lists,
     lookup,
@@ -31,7 +33,7 @@ from bench.stack import Site
 OF_THE_SCORER = ("scoring", "growth", "explain", "burst", "hub", "lanes")
 OF_THE_DISPATCHER = ("dispatch", "delivery_latency", "fairness", "due_memory")
 OF_THE_RULE_ENGINE = ("rules", "backtest")
-OF_THE_API = ("lists", "lookup")
+OF_THE_API = ("lists", "lookup", "ingest", "gate")
 NAMES = OF_THE_SCORER + OF_THE_DISPATCHER + OF_THE_RULE_ENGINE + OF_THE_API
 
 
@@ -57,6 +59,9 @@ class Sizes:
     list_rounds: int
     """How often each list is asked for."""
     lookup_seconds: float
+    ingest_seconds: float
+    gate_devices: int
+    gate_seconds: float
 
 
 def sizes(*, full: bool, scale: float) -> Sizes:
@@ -81,6 +86,9 @@ def sizes(*, full: bool, scale: float) -> Sizes:
         backtest_seconds=(30 if full else 5) * max(scale, 0.2),
         list_rounds=10 if scale == 1 else 2,
         lookup_seconds=(10 if full else 4) * max(scale, 0.2),
+        ingest_seconds=(10 if full else 4) * max(scale, 0.2),
+        gate_devices=scaled(1_000_000),
+        gate_seconds=(30 if full else 10) * max(scale, 0.2),
     )
 
 
@@ -159,5 +167,9 @@ async def _of_the_api(name: str, site: Site, sizes: Sizes) -> Result:
             return await lists.measure(site, customers=sizes.large, rounds=sizes.list_rounds)
         case "lookup":
             return await lookup.measure(site, seconds=sizes.lookup_seconds, rounds=sizes.rounds)
+        case "ingest":
+            return await ingest.measure(site, seconds=sizes.ingest_seconds, rounds=sizes.rounds)
+        case "gate":
+            return await gate.measure(site, devices=sizes.gate_devices, seconds=sizes.gate_seconds)
         case _:
             raise ValueError(f"{name} is no scenario: there are {', '.join(NAMES)}")
