@@ -8,9 +8,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from api.settings import ApiSettings
+from api.stores import CreatedStore
 from shared.broker import Broker
 from shared.events import FACT, DeclineFact, DisputeFact
-from support.api_client import Answer, ApiClient
+from support.api_client import BASE, Answer, ApiClient, serving
 from support.queues import take
 from support.stripe import charge, dispute, event, intent, signature
 
@@ -89,6 +91,29 @@ async def test_a_signature_of_another_time_is_401_and_says_so(api: ApiClient, mi
 
     assert answer.status == 401
     assert "another time" in answer.json["message"]
+
+
+async def test_the_secret_that_stripe_made_takes_the_place_of_ours_at_once_and_is_not_shown(
+    api_settings: ApiSettings, api_store: CreatedStore
+) -> None:
+    given = "whsec_fromStripesDashboard0123456789"
+    raw = json.dumps(FIRST).encode()
+
+    async with serving(api_settings.model_copy(update={"command_seconds": 0.1}), api_store) as api:
+        changed = await api.request("PATCH", f"{BASE}/store", json={"stripe_secret": given})
+        old = await deliver(api, raw)
+        new = await deliver(api, raw, header=signature(raw, given, datetime.now(UTC)))
+
+    assert (old.status, new.status) == (401, 202)
+    assert changed.status == 503  # no scorer runs here to tell the rest of the settings; the secret is kept
+    assert given not in changed.text
+
+
+@pytest.mark.parametrize("given", ["", "short", "x" * 201, "whsec_ with blanks in it", None, 5])
+async def test_what_is_no_secret_is_refused(api: ApiClient, given: Any) -> None:
+    answer = await api.request("PATCH", f"{BASE}/store", json={"stripe_secret": given})
+
+    assert (answer.status, list(answer.json["data"]["params"])) == (400, ["stripe_secret"])
 
 
 async def test_another_store_s_secret_and_an_unknown_store_are_refused(api: ApiClient) -> None:

@@ -325,6 +325,8 @@ class StorePatch(_Given):
     currency: Annotated[Any, WithJsonSchema({"type": ["string", "null"], "pattern": "^[A-Z]{3}$"})] = None
     smtp: SmtpGiven | None = None
     woocommerce: WooCommerceGiven | None = None
+    stripe_secret: Annotated[str, Field(pattern=r"^[\x21-\x7e]{16,200}$")] = Field(default_factory=str)
+    """Of the endpoint that Stripe sends events by, as its dashboard shows it; in no answer."""
 
     @model_validator(mode="after")
     def _changes_something(self) -> "StorePatch":

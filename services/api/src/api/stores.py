@@ -154,7 +154,7 @@ def _masked(means: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def save_settings(pool: Pool, vault: Vault, store_id: UUID, changes: Mapping[str, Any]) -> None:
-    """`name`, `url`, `enforce_blocking`; `smtp` and `woocommerce`, which are sealed, and which None forgets.
+    """`name`, `url`, `enforce_blocking`; sealed: `stripe_secret`, and `smtp` and `woocommerce`, which None forgets.
 
     The revision tells every dispatcher.
     """
@@ -166,11 +166,13 @@ async def save_settings(pool: Pool, vault: Vault, store_id: UUID, changes: Mappi
     await pool.execute(f"UPDATE api.stores SET {assignments}, revision = revision + 1 WHERE id = $1", store_id, *values)
 
 
-_COLUMNS = {"smtp": "smtp", "woocommerce": "woocommerce_api"}
+_COLUMNS = {"smtp": "smtp", "woocommerce": "woocommerce_api", "stripe_secret": "stripe_secret"}
 """Of what is sealed."""
 
 
-def _sealed(vault: Vault, means: Mapping[str, Any] | None) -> bytes | None:
+def _sealed(vault: Vault, means: Mapping[str, Any] | str | None) -> bytes | None:
+    if isinstance(means, str):
+        return vault.seal(means.encode())
     return vault.seal(json.dumps(dict(means)).encode()) if means else None
 
 

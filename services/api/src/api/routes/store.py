@@ -41,6 +41,7 @@ async def update(request: web.Request, key: Key) -> web.Response:
     if "gate" in given:
         await gate.save_settings(state.pool, key.store_id, patch.gate)
     state.gates.forget(key.store_id)
+    state.stores.forget(key.store_id)
     return as_json(PatchedStore(**await _settings(request, key), job_id=done["job_id"]))
 
 
