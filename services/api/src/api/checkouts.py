@@ -160,7 +160,7 @@ _PRINTABLE = WithJsonSchema(
 
 
 class FreezeGiven(_Given):
-    minutes: Annotated[int, BeforeValidator(whole), Field(ge=1, le=1440)] | None = None
+    minutes: Annotated[int, Field(ge=1, le=1440), BeforeValidator(whole)] | None = None
     """As the store's settings say, unless given."""
     reason: Annotated[str, Field(max_length=500), AfterValidator(printable), _PRINTABLE] = ""
 
