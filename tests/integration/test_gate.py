@@ -23,11 +23,14 @@ from api.stores import CreatedStore, create_key
 from integration.conftest import Until
 from shared import db
 from shared.broker import Broker
+from shared.commands import Command
 from shared.events import FACT, CheckoutAttempt, CheckoutAttemptFact, Decline, DeclineFact
 from shared.identity import email_hash
 from shared.ids import uuid7
+from shared.outbox import Transaction
 from shared.secrets import Vault
-from support.api_client import ApiClient, serving
+from support.api_client import Answer, ApiClient, serving
+from support.owner import owning
 from support.queues import take
 
 JANE = "jane@example.com"
@@ -493,6 +496,33 @@ async def test_settings_are_merged_and_null_forgets_them(api: ApiClient, pool: a
     assert await store.find_gate(pool, api.store.id) == GATE
 
 
+async def test_settings_are_changed_and_shown_with_those_of_the_store(
+    api: ApiClient, pool: asyncpg.Pool, broker: Broker
+) -> None:
+    scoring = {"version": 1, "currency": "EUR", "settings": {"min_orders": 3, "segments": {}, "modules": {}}}
+
+    async def read(_: Transaction, __: Command) -> Any:
+        return scoring
+
+    async with owning("scorer", pool, broker, {"store.scoring_read": read}):
+        changed = await change_store(api, gate={"submissions": 2, "allow_networks": ["10.1.2.3/8"]})
+        other = await change_store(api, enforce_blocking=False)
+        forgotten = await change_store(api, gate=None)
+        wrong = await change_store(api, gate={"submissions": 1})
+
+    assert changed.json["gate"] == json.loads(GateSettings().model_dump_json()) | {
+        "submissions": 2,
+        "allow_networks": ["10.0.0.0/8"],
+    }
+    assert other.json["gate"] == changed.json["gate"]
+    assert forgotten.json["gate"]["submissions"] == 10
+    assert (wrong.status, list(wrong.json["data"]["params"])) == (400, ["gate.submissions"])
+
+
+async def change_store(api: ApiClient, **changes: Any) -> Answer:
+    return await api.request("PATCH", "/wp-json/trustlens/v1/store", json=changes)
+
+
 @pytest.mark.parametrize(
     ("given_body", "field"),
     [
@@ -540,6 +570,18 @@ async def test_the_gate_is_asked_with_the_scope_ingest_and_frozen_with_the_scope
     assert (await api.post("/checkout/freeze", key=ingest)).status == 403
     assert (await api.get("/checkout/attacks", key=read)).status == 200
     assert (await api.get("/checkout/attacks?hours=721", key=read)).status == 400
+
+
+async def test_no_rate_limit_opens_the_gate(api_settings: ApiSettings, api_store: CreatedStore) -> None:
+    async with serving(api_settings.model_copy(update={"rate_limit": 1}), api_store) as api:
+        await api.post("/checkout/freeze")
+        answers = [await ask(api) for _ in range(5)]
+        declines = [await decline(api, ip="203.0.113.77") for _ in range(3)]
+        statuses = [(await api.get("/checkout/freeze")).status for _ in range(3)]
+
+    assert {answer["reason"] for answer in answers} == {"freeze"}
+    assert declines[-1]["locked_until"]
+    assert 429 in statuses
 
 
 async def test_a_database_that_does_not_answer_in_time_lets_the_shopper_through_and_says_so(

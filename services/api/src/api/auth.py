@@ -30,18 +30,19 @@ KeyedHandler = Callable[[web.Request, Key], Awaitable[web.StreamResponse]]
 
 
 def needs(
-    scope: Scope, *, changes: bool = True
+    scope: Scope, *, changes: bool = True, limited: bool = True
 ) -> Callable[[KeyedHandler], Callable[[web.Request], Awaitable[web.StreamResponse]]]:
     """A handler that is called only for a key with this scope, and is given the key.
 
     What may change something is written into the audit log, and its POSTs may carry an Idempotency-Key. `changes`:
-    false for what changes nothing, though its method and scope look like it.
+    false for what changes nothing, though its method and scope look like it. `limited`: false where a rate limit would
+    open what is to be guarded.
     """
 
     def guard(handler: KeyedHandler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         @wraps(handler)
         async def guarded(request: web.Request) -> web.StreamResponse:
-            key = await authenticate(request)
+            key = await authenticate(request, limited=limited)
             if changes and scope in CHANGING and request.method not in SAFE:
                 return await _changed(request, key, scope, handler)
             require(key, scope)
@@ -69,7 +70,7 @@ def require(key: Key, scope: Scope) -> None:
         raise ApiError(403, "rest_forbidden", f"This API key lacks the scope {scope}.")
 
 
-async def authenticate(request: web.Request) -> Key:
+async def authenticate(request: web.Request, *, limited: bool = True) -> Key:
     """
     Raises:
         ApiError: 401. A missing, an unknown and a revoked key look alike. 429: the key asks too often.
@@ -85,7 +86,8 @@ async def authenticate(request: web.Request) -> Key:
     if key is None:
         raise ApiError(401, "rest_forbidden", "Sorry, you are not allowed to do that.")
     request.app[STATE].usage.note(key.id, datetime.now(UTC))
-    _limit(request, key)
+    if limited:
+        _limit(request, key)
     return key
 
 

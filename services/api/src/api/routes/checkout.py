@@ -72,7 +72,7 @@ def _opens_on_trouble(handler: Handler) -> Handler:
 
 
 @_opens_on_trouble
-@needs("ingest")
+@needs("ingest", limited=False)
 @Operation(
     "Ask whether a checkout may go on",
     body=Submission,
@@ -168,7 +168,7 @@ async def _accept(request: web.Request, secrets: StoreSecrets, fact: CheckoutAtt
     await request.app[STATE].intake.accept([Input(SOURCE, fact.type, digest, raw, fact, about(fact, secrets.hash_key))])
 
 
-@needs("ingest")
+@needs("ingest", limited=False)
 @Operation(
     "Tell of a declined payment",
     body=DeclinedPayment,
