@@ -16,7 +16,7 @@ from shared.secrets import Vault
 app = typer.Typer(help="The shops that TrustLens serves.", no_args_is_help=True)
 
 TOPICS = ("order.created", "order.updated")
-"""All that WooCommerce tells about an order; a refund arrives as order.updated."""
+"""Without these nothing is known; docs/ingest.md has the others."""
 
 
 @app.command()
@@ -42,12 +42,14 @@ def _print_created(store: stores.CreatedStore, api_url: str) -> None:
     table.add_row("WooCommerce secret", store.woocommerce_secret)
     table.add_row("Stripe secret", store.stripe_secret)
     table.add_row("Ingest URL", ingest_url(api_url, str(store.id)))
+    table.add_row("Stripe's URL", ingest_url(api_url, str(store.id)).replace("/woocommerce/", "/stripe/"))
     # As wide as its longest line: a secret that is cut or wrapped cannot be copied.
     console = Console(width=200)
     console.print("Keep these; they are shown only now.", table, sep="\n\n", highlight=False)
     console.print(
         f"\nIn WooCommerce, Settings > Advanced > Webhooks, add one webhook for each of {' and '.join(TOPICS)},"
-        "\nwith the ingest URL, the WooCommerce secret, and API version WP REST API v3.",
+        "\nwith the ingest URL, the WooCommerce secret, and API version WP REST API v3. docs/ingest.md says what"
+        "\ndeletions, products, coupons and Stripe are good for.",
         highlight=False,
     )
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from api.body import BadBodyError, parse_object
 from api.ingest import catalogue, woocommerce
@@ -57,7 +57,7 @@ def _order(raw: bytes, key: bytes, _: datetime) -> _Read:
 
 def _deleted_order(raw: bytes, _: bytes, now: datetime) -> _Read:
     try:
-        given = _Deleted.model_validate(_resource(raw, "order"))
+        given = Deleted.model_validate(_resource(raw, "order"))
     except ValidationError as error:
         raise BadBodyError(mistakes(error)) from None
     return OrderDeletedFact, now, DeletedOrder(id=given.id)
@@ -91,7 +91,13 @@ def _resource(raw: bytes, resource: str) -> dict[str, Any]:
     return body
 
 
-class _Deleted(BaseModel):
+class Deleted(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: Id
+
+
+class Webhook(RootModel[woocommerce.WcOrder | catalogue.WcProduct | catalogue.WcCoupon | Deleted]):
+    """The whole thing, as it is by then; of what was deleted, its id."""
+
+    model_config = ConfigDict(frozen=True)

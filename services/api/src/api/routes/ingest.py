@@ -46,7 +46,7 @@ _HEADERS = (
 
 @Operation(
     "What a store's webhooks send",
-    body=woocommerce.WcOrder,
+    body=topics.Webhook,
     answer=answers.WithoutEffect,
     others={202: answers.Taken},
     headers=_HEADERS,
