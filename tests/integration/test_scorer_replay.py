@@ -30,6 +30,7 @@ _SAME = {
     "payments": "SELECT * FROM scorer.payments ORDER BY payment",
     "checkouts": "SELECT * FROM scorer.checkouts ORDER BY id",
     "products": "SELECT * FROM scorer.products ORDER BY product_id",
+    "coupons": "SELECT * FROM scorer.coupons ORDER BY code",
     "fingerprints": "SELECT * FROM scorer.fingerprints ORDER BY hash, email_hash",
     "link_hashes": "SELECT * FROM scorer.link_hashes WHERE customers > 0 ORDER BY hash",
     # Whose only order went to somebody else in the batch that brought it was never known.

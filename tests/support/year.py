@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from shared.events import Fact
-from support.facts import attempt, decline, deleted, dispute, mark, order, product, refund
+from support.facts import attempt, coupon, decline, deleted, dispute, mark, order, product, refund
 
 
 def year(seed: int) -> list[Fact]:
@@ -12,6 +12,7 @@ def year(seed: int) -> list[Fact]:
     chance = random.Random(seed)  # noqa: S311  # reproducible, not secret
     facts: list[Fact] = [product(n, *chance.sample(["shoes", "hats", "toys"], k=chance.randrange(3))) for n in range(9)]
     facts += [product(n, "hats", "toys", at=40) for n in range(4)]
+    facts += [coupon("x", once=True, at=300), coupon("x", at=150), coupon("y", at=250), coupon("y", once=True, at=90)]
     for order_id in range(1, 131):
         facts += _order(chance, order_id)
     facts += [order(1000 + n, f"office{n}@example.com", marks=[mark("ip", "office")], at=200 - n) for n in range(52)]
