@@ -172,6 +172,7 @@ def test_an_order_is_a_wc_v3_order() -> None:
         ("warning_needs_response", "warning"),
         ("warning_under_review", "warning"),
         ("warning_closed", "warning"),
+        ("prevented", "warning"),
         *[(status, status) for status in ("open", "under_review", "won", "lost", "warning")],
     ],
 )

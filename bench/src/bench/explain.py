@@ -26,6 +26,8 @@ from shared.events import (
     Category,
     CheckoutAttempt,
     CheckoutAttemptFact,
+    Coupon,
+    CouponFact,
     Decline,
     DeclineFact,
     DeletedOrder,
@@ -158,6 +160,8 @@ def _of_person(nth: int, by: int, shop: Shop, about: dict[str, Any]) -> Fact | N
         case 11:
             product = Product(id=by, categories=(Category(slug=f"new{by % 9}", name="New"),))
             return ProductFact(data=product, **about)
+        case 13:
+            return CouponFact(data=Coupon(code=f"bench{by}", once=True), **about)
         case _:
             return None
 
