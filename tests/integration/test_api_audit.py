@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import asyncpg
@@ -187,10 +188,21 @@ async def test_the_log_is_filtered_by_key_action_object_and_time_and_paged(api: 
     assert await number(key=made[2]["prefix"]) == 0
     assert await number(action="POST /keys") == 3
     assert await number(object=made[0]["id"]) == 2
+    assert await number(object=made[0]["id"].upper()) == 2
+    assert await number(key=made[1]["id"].upper()) == 1
     assert await number(**{"from": "2026-01-01 12:00:00", "to": "2026-01-01 12:00:01"}) == 1
     assert await number(to="2026-01-01 12:00:00") == 0
     page = await api.get("/audit?per_page=3&page=2")
     assert (len(page.json), page.headers["X-WP-Total"], page.headers["X-WP-TotalPages"]) == (1, "4", "2")
+
+
+async def test_an_id_is_told_in_one_way_however_the_path_has_it(api: ApiClient) -> None:
+    made = (await api.post("/keys", json={"name": "a", "scopes": ["read"]})).json["id"]
+    ways = [made, made.upper(), made.replace("-", ""), f"urn:uuid:{made}"]
+    for way in ways:
+        assert (await api.request("DELETE", f"{BASE}/keys/{quote(way)}")).status == 204
+
+    assert await told(api, object=made) == [("POST /keys", 201), *[("DELETE /keys/{id}", 204)] * len(ways)]
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,22 @@ async def test_what_is_no_http_is_400_in_wordpress_words(api: ApiClient, caplog:
     assert not [record for record in caplog.records if record.name.startswith("aiohttp")]
 
 
+@pytest.mark.parametrize("host", ["a:99999999", 'a"><b', "a b", "a/b", "[::1", "jane@example.com", ""])
+async def test_a_host_that_is_none_is_400_and_in_no_link(api: ApiClient, host: str) -> None:
+    key = f"X-TrustLens-API-Key: {api.store.api_key}"
+    answer = await raw(api, request("/keys", key).replace(b"Host: api.example", f"Host: {host}".encode()))
+
+    assert (answer.status, answer.json["code"]) == (400, "rest_bad_request")
+
+
+@pytest.mark.parametrize("host", ["api_1.shop.example.:65535", "[::1]:80", "127.0.0.1"])
+async def test_links_lead_to_the_host_that_was_asked(api: ApiClient, host: str) -> None:
+    key = f"X-TrustLens-API-Key: {api.store.api_key}"
+    answer = await raw(api, request("/keys", key).replace(b"Host: api.example", f"Host: {host}".encode()))
+
+    assert answer.headers["Link"].startswith(f"<http://{host.removesuffix(':80')}{BASE}/keys?page=1>")
+
+
 @pytest.mark.parametrize("path", ["/customers", "/nothing"])
 async def test_an_expectation_that_nobody_can_meet_is_417(api: ApiClient, path: str) -> None:
     answer = await raw(api, request(path, "Expect: miracles"))
@@ -131,6 +147,15 @@ async def test_bodies_as_they_come_are_taken_or_told_what_is_wrong(api: ApiClien
         assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
         if b"last wins" in body:
             assert answer.json["name"] == "last wins"
+
+
+async def test_a_body_that_does_not_come_is_408(api_settings: ApiSettings, api_store: CreatedStore) -> None:
+    async with serving(api_settings.model_copy(update={"body_seconds": 0.1}), api_store) as api:
+        key = f"X-TrustLens-API-Key: {api.store.api_key}"
+        sent = request("/keys", key, "Content-Type: application/json", "Content-Length: 500", method="POST")
+        answer = await raw(api, sent + b"{")
+
+    assert (answer.status, answer.json["code"]) == (408, "rest_request_timeout")
 
 
 async def test_a_body_that_breaks_off_leaves_nothing_behind(api: ApiClient, pool: asyncpg.Pool) -> None:
@@ -259,13 +284,15 @@ async def test_a_mistake_of_ours_shows_the_id_that_the_log_has_and_nothing_else(
     api: ApiClient, pool: asyncpg.Pool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await pool.execute(
-        "INSERT INTO scorer.customers (store_id, email_hash, email, segment, created_at, updated_at)"
-        " VALUES ($1, $2, 'jane@example.com', 'no such segment', now(), now())",
+        "WITH customer AS (INSERT INTO scorer.customers (store_id, email_hash, created_at, updated_at)"
+        " VALUES ($1, $2, now(), now()) RETURNING store_id, email_hash)"
+        " INSERT INTO scorer.score_history (store_id, email_hash, at, trust_score, segment, points, cause)"
+        " SELECT store_id, email_hash, now(), 50, 'jane is no segment', '{}', 'fact' FROM customer",
         api.store.id,
         "a" * 64,
     )
 
-    answer = await api.get(CUSTOMER)
+    answer = await api.get(f"{CUSTOMER}/score-history")
 
     error_id = answer.json["data"]["error_id"]
     assert answer.json == {

@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -11,11 +12,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from api.stores import find_secrets
+from api.settings import ApiSettings
+from api.stores import CreatedStore, find_secrets
 from shared.events import SEGMENTS
 from shared.identity import email_hash
 from shared.secrets import Vault
-from support.api_client import ApiClient
+from support.api_client import BASE, ApiClient, serving
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 CUSTOMERS = 90
@@ -134,6 +136,31 @@ async def test_pages_of_equal_keys_show_everybody_once(api: ApiClient, pool: asy
         assert shown == sorted((row["id"] for row in rows), reverse=order == "desc")
 
 
+async def test_links_repeat_the_parameters_that_count_once_and_nothing_else(api: ApiClient, pool: asyncpg.Pool) -> None:
+    await insert(pool, api.store.id, [row | {"tags": ["a b+c"]} for row in people(random.Random(5))])  # noqa: S311
+    answer = await api.get(
+        "/customers?tag=x&tag=a%20b%2Bc&per_page=40&_=1&" + "&".join(f"a{n}=1" for n in range(3_000))
+    )
+    assert answer.headers["Link"] == ", ".join(
+        f'<{api.origin}{BASE}/customers?per_page=40&tag=a+b%2Bc&page={page}>; rel="{relation}"'
+        for page, relation in ((1, "first"), (3, "last"), (2, "next"))
+    )
+
+
+async def test_behind_a_trusted_proxy_links_are_as_the_caller_came(
+    api_settings: ApiSettings, api_store: CreatedStore, pool: asyncpg.Pool
+) -> None:
+    await insert(pool, api_store.id, people(random.Random(5)))  # noqa: S311
+    proxied = {"Host": "trust.example", "X-Forwarded-Proto": "https"}
+    async with serving(api_settings, api_store) as api:
+        answer = await api.get("/customers", headers=proxied)
+    assert answer.headers["Link"].startswith(f"<http://trust.example{BASE}/customers?page=1>")
+    trusting = api_settings.model_copy(update={"trusted_proxies": (ip_network("127.0.0.0/8"),)})
+    async with serving(trusting, api_store) as api:
+        answer = await api.get("/customers", headers=proxied)
+    assert answer.headers["Link"].startswith(f"<https://trust.example{BASE}/customers?page=1>")
+
+
 async def test_an_address_finds_its_customer_in_any_spelling_and_with_the_other_filters(
     api: ApiClient, pool: asyncpg.Pool, vault: Vault
 ) -> None:
@@ -159,6 +186,8 @@ async def test_an_address_finds_its_customer_in_any_spelling_and_with_the_other_
         ("segment=", "segment"),
         ("segment=VIP", "segment"),
         ("segment=gold", "segment"),
+        ("segment[]=risk", "segment"),
+        ("page=1&page%5B0%5D=2", "page"),
         ("blocked=", "blocked"),
         ("blocked=maybe", "blocked"),
         ("allowlisted=2", "allowlisted"),

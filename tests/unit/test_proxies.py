@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from api.proxies import caller_address
+from api.proxies import caller_address, caller_scheme
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
@@ -33,3 +33,21 @@ def test_only_what_trusted_proxies_wrote_is_believed(peer: str | None, forwarded
 
 def test_without_trusted_proxies_the_peer_is_the_caller() -> None:
     assert caller_address("10.0.0.1", ["198.51.100.1"], ()) == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "scheme"),
+    [
+        ("10.0.0.1", "https", "https"),
+        ("10.0.0.1", "HTTP", "http"),
+        ("10.0.0.1", "https, http", "https"),
+        ("10.0.0.1", "", None),
+        ("10.0.0.1", "gopher", None),
+        ("203.0.113.7", "https", None),
+        (None, "https", None),
+    ],
+)
+def test_only_a_trusted_proxy_says_by_which_scheme_the_caller_came(
+    peer: str | None, forwarded: str, scheme: str | None
+) -> None:
+    assert caller_scheme(peer, forwarded, PROXIES) == scheme

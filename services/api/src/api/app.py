@@ -123,4 +123,5 @@ def state_of(service: Service, settings: ApiSettings, partitions: db.Partitions)
         stores=Recent(lambda store_id: stores.find_secrets(pool, vault, store_id), max_age=settings.memory_seconds),
         gates=Recent(lambda store_id: find_gate(pool, store_id), max_age=settings.memory_seconds),
         gate_seconds=settings.gate_seconds,
+        body_seconds=settings.body_seconds,
     )

@@ -5,7 +5,6 @@ not name. An entry whose status stays empty was begun, and nobody knows whether 
 """
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -19,15 +18,13 @@ from api.state import STATE
 from api.store import audit as store
 from api.store.audit import Entry
 from api.stores import Key
+from api.values import thing
 from shared.db import Pool, is_transient
 from shared.ids import uuid7
 
 log = structlog.get_logger()
 
 ENTRY: web.RequestKey[UUID] = web.RequestKey("audit", UUID)
-
-_NAMES_A_THING = re.compile(r"[0-9a-f-]{32,64}")
-"""An id or a hash. Whatever else a caller wrote into a path, an address say, is nothing to keep."""
 
 
 async def begin(request: web.Request, key: Key, *things: str) -> None:
@@ -60,7 +57,8 @@ def _action(request: web.Request) -> str:
 
 
 def _things(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(value.lower() for value in values if _NAMES_A_THING.fullmatch(value.lower())))
+    """Whatever else a caller wrote into a path, an address say, is nothing to keep."""
+    return list(dict.fromkeys(filter(None, map(thing, values))))
 
 
 @web.middleware
@@ -92,7 +90,8 @@ def _made(request: web.Request, response: web.StreamResponse) -> list[str]:
         return []
     answer = json.loads(response.text or "null")
     told = [answer.get("id"), answer.get("job_id")] if isinstance(answer, dict) else []
-    return [thing for thing in _things(filter(None, map(_text, told))) if thing not in request.match_info.values()]
+    known = _things(request.match_info.values())
+    return [made for made in _things(filter(None, map(_text, told))) if made not in known]
 
 
 def _text(value: object) -> str | None:

@@ -7,6 +7,7 @@ import structlog
 from aiohttp import web
 
 from api.body import BadBodyError
+from api.proxies import is_host
 from api.responses import as_json
 from shared.commands import Refusal
 from shared.db import is_transient
@@ -20,6 +21,7 @@ RETRY_AFTER = "5"
 _HTTP_CODES = {
     404: ("rest_no_route", "No route was found matching the URL."),
     405: ("rest_method_not_allowed", "The route exists, but not for this method."),
+    408: ("rest_request_timeout", "The body did not arrive in time."),
     413: ("rest_content_too_large", "The body is too large."),
     415: ("rest_unsupported_media_type", "The body must be JSON: Content-Type: application/json."),
     417: ("rest_expectation_failed", "Of all that Expect may ask for, only 100-continue is known here."),
@@ -79,6 +81,7 @@ async def in_wordpress_words(
 ) -> web.StreamResponse:
     """Every error of every route becomes an answer here."""
     try:
+        _addressed(request)
         return await handler(request)
     except ApiError as error:
         return _refused(request, error)
@@ -92,6 +95,15 @@ async def in_wordpress_words(
         return of_http(error, request.method)
     except Exception as error:  # noqa: BLE001  # the last resort: the caller gets an id, the log the place
         return unexpected(request, error)
+
+
+def _addressed(request: web.Request) -> None:
+    """
+    Raises:
+        ApiError: 400, its Host header names no host.
+    """
+    if not is_host(request.headers.get("Host", "localhost")):
+        raise ApiError(400, "rest_bad_request", "The Host header names no host.")
 
 
 def _route(request: web.Request) -> str | None:

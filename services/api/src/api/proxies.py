@@ -1,9 +1,13 @@
-"""Where a request comes from, through proxies that are trusted to say so."""
+"""Where a request comes from, through proxies that are trusted to say so, and to whom it is addressed."""
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address
 
 from shared.egress import Network
+
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_MAX_PORT = 65535
 
 
 def caller_address(peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]) -> str | None:
@@ -19,6 +23,21 @@ def caller_address(peer: str | None, forwarded: Sequence[str], trusted: Sequence
             break
         peer = hop
     return peer
+
+
+def caller_scheme(peer: str | None, forwarded: str, trusted: Sequence[Network]) -> str | None:
+    """The scheme by which the caller came to a trusted proxy; None: nobody who is trusted says so.
+
+    `forwarded`: the X-Forwarded-Proto header; of several proxies' the first is nearest to the caller.
+    """
+    scheme = forwarded.partition(",")[0].strip().lower()
+    return scheme if scheme in {"http", "https"} and is_trusted(peer, trusted) else None
+
+
+def is_host(header: str) -> bool:
+    """Whether a Host header names one: links are made of it."""
+    match = _HOST.fullmatch(header)
+    return match is not None and int(match["port"] or 0) <= _MAX_PORT
 
 
 def is_trusted(address: str | None, trusted: Sequence[Network]) -> bool:

@@ -1,5 +1,6 @@
 """What a request carries, checked: bodies within their limits, parameters by a model, ids by their form."""
 
+import asyncio
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -9,11 +10,11 @@ from pydantic import BaseModel, ValidationError
 from api.body import UNSTORABLE, is_storable, parse_text_object
 from api.errors import invalid
 from api.operations import Operation, operation_of
+from api.state import STATE
 from shared.mistakes import mistakes
 
 MAX_OBJECT = 64 * 1024
 """Bytes of a body that describes one thing: fifty conditions and ten actions fit many times."""
-
 BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 
 M = TypeVar("M", bound=BaseModel)
@@ -23,9 +24,21 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     """
     Raises:
         HTTPRequestEntityTooLarge: more than `limit` bytes.
+        HTTPRequestTimeout: it does not come.
+        RequestPayloadError: it ends before its end.
     """
     raw = request.get(BODY)
-    return await request.clone(client_max_size=limit).read() if raw is None else raw
+    return await _received(request.clone(client_max_size=limit)) if raw is None else raw
+
+
+async def _received(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(request.app[STATE].body_seconds):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except ConnectionError as error:  # it is the caller who went away, nothing of ours
+        raise web.RequestPayloadError from error
 
 
 def remember_body(request: web.Request, raw: bytes) -> None:
@@ -66,7 +79,7 @@ async def read_nothing(request: web.Request) -> None:
 
 
 def query(request: web.Request, model: type[M]) -> M:
-    """The parameters a model knows; of a repeated one the last, as PHP reads it.
+    """The parameters a model knows; of a repeated one the last, as PHP reads it, to which `segment[]` is `segment`.
 
     Raises:
         ApiError: 400, each bad parameter with what is wrong.
@@ -75,9 +88,16 @@ def query(request: web.Request, model: type[M]) -> M:
     if _declared(request).query is not model:
         raise TypeError(f"{request.match_info.handler.__qualname__} declares other parameters")
     given = dict(request.query.items())
+    if lists := [name for name in parameters(model) if any(other.startswith(f"{name}[") for other in given)]:
+        raise invalid(dict.fromkeys(lists, "takes one value, not a list"))
     if unstorable := [name for name, value in given.items() if name in model.model_fields and not is_storable(value)]:
         raise invalid(dict.fromkeys(unstorable, UNSTORABLE))
     return checked(model, given)
+
+
+def parameters(model: type[BaseModel]) -> list[str]:
+    """The names that a request gives them."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 async def body(request: web.Request, model: type[M]) -> M:

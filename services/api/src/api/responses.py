@@ -1,12 +1,10 @@
-"""Answers: JSON in which amounts keep their decimals, and pages of lists."""
+"""Answers: JSON in which amounts keep their decimals, from values or as Postgres wrote it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from aiohttp import web
 from pydantic import BaseModel
 
-from api import paging
-from api.paging import Page
 from shared.jsontext import dumps
 
 
@@ -23,11 +21,3 @@ def as_written(text: str, *, status: int = 200, headers: Mapping[str, str] | Non
 
 def _answer(body: bytes, *, status: int, headers: Mapping[str, str] | None) -> web.Response:
     return web.Response(body=body, status=status, headers=headers, content_type="application/json", charset="utf-8")
-
-
-def as_page(
-    request: web.Request, items: Sequence[BaseModel] | Sequence[str], *, page: Page, total: int
-) -> web.Response:
-    """A bare array with the paging headers; of texts, which Postgres wrote, as they are."""
-    texts = [item if isinstance(item, str) else dumps(item.model_dump()) for item in items]
-    return as_written(f"[{','.join(texts)}]", headers=paging.headers(page, total, request.url))

@@ -4,7 +4,6 @@ import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import (
@@ -28,7 +27,7 @@ from api.gate import GateSettings
 from api.ingest.generic import Described
 from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
 from api.scopes import Scope
-from api.values import EMAIL, Id, Moment, Time, line, owned, printable
+from api.values import EMAIL, Id, Moment, Time, line, owned, printable, thing
 from shared.events import Segment, WebhookEvent
 
 SHORTEST_ID = 8
@@ -175,12 +174,16 @@ class DeadListing(DeadPlace, Listing):
     pass
 
 
+def _as_answered(text: str) -> str:
+    return thing(text) or text
+
+
 class AuditListing(Listing):
-    key: str | None = Field(default=None, max_length=64)
+    key: Annotated[str, Field(max_length=64), AfterValidator(_as_answered)] | None = None
     """A key's id, or its prefix."""
     action: str | None = Field(default=None, max_length=200)
     """As the entries have it: `PATCH /customers/{email_hash}`."""
-    object: str | None = Field(default=None, max_length=64)
+    object: Annotated[str, Field(max_length=64), AfterValidator(_as_answered)] | None = None
     """An id or a customer's hash."""
     from_: Time | None = Field(default=None, alias="from")
     """Inclusive."""
@@ -280,19 +283,19 @@ class WooCommerceGiven(_Given):
     secret: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,100}$")]
 
 
+_HOST = r"(?:[^\x00-\x2c/\x3a-\x40\x5b-\x5e\x60\x7b-\xa0\s]+|\[[0-9A-Fa-f:.]+\])"
+_SHOP = re.compile(rf"https?://{_HOST}(?::[0-9]{{1,5}})?(?:/[^\s\x00-\x1f\x7f?#]*)?")
+
+
 def shop_address(url: str) -> str:
     """
     Raises:
         ValueError: it is no address that a shop can have.
     """
-    address = urlsplit(url)
-    bare = not (address.username or address.password or address.query or address.fragment)
-    if address.scheme not in {"http", "https"} or not address.hostname or not bare or not _VISIBLE.fullmatch(url):
+    if not (_SHOP.fullmatch(url) and url.isprintable()):
         raise ValueError("is not the address of a shop: https://shop.example")
     return url
 
-
-_VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f]+")
 
 SiteName = Annotated[
     str,
@@ -304,7 +307,7 @@ SiteUrl = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=2000),
     AfterValidator(shop_address),
-    WithJsonSchema({"type": "string", "maxLength": 2000, "pattern": "^https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/.*)?$"}),
+    WithJsonSchema({"type": "string", "maxLength": 2000, "pattern": rf"^\s*{_SHOP.pattern}\s*$"}),
 ]
 
 

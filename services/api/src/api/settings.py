@@ -19,6 +19,8 @@ def _origin(text: str) -> str:
 class ApiSettings(Settings):
     statement_seconds: float = Field(default=10, gt=0, le=50)
     """How long a statement may take before the caller is told 503; below the 60 s that WooCommerce waits."""
+    body_seconds: float = Field(default=60, gt=0, le=600)
+    """How long a request's body may take to arrive; who sends slower is told 408."""
     gather_seconds: float = Field(default=0.003, ge=0, le=1)
     """How long the first input waits for others to share its commit with: a store does not notice 3 ms."""
     commit_seconds: float = Field(default=10, gt=0, le=50)

@@ -34,6 +34,8 @@ class State:
     gates: Recent[UUID, Gate | None]
     gate_seconds: float
     """After which it lets the shopper through."""
+    body_seconds: float
+    """How long a body may take to arrive."""
     usage: Usage
     limits: Limits | None
     """None: keys may make as many requests as they like."""

@@ -86,6 +86,19 @@ EMAIL = WithJsonSchema({"type": "string", "format": "email", "minLength": 3, "ma
 
 Id = Annotated[UUID, PlainSerializer(str), WithJsonSchema({"type": "string", "format": "uuid"}, mode="serialization")]
 
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def thing(text: str) -> str | None:
+    """An id or a customer's hash as answers have it, in whatever way of those that are understood it is written.
+
+    None: it is neither.
+    """
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return text.lower() if _HASH.fullmatch(text.lower()) else None
+
 
 def owned(name: str) -> WithJsonSchema:
     """Tells of what its owner validates: `Model` or `Model.field` of owned.json."""

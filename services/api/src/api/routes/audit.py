@@ -4,8 +4,8 @@ from aiohttp import web
 
 from api.auth import needs
 from api.operations import Operation
+from api.pages import as_page
 from api.requests import query
-from api.responses import as_page
 from api.schemas import Audited, AuditListing
 from api.state import STATE
 from api.store import audit as store

@@ -13,9 +13,10 @@ from api.answers import Exported
 from api.auth import needs, require
 from api.errors import ApiError, invalid
 from api.operations import Operation
+from api.pages import as_page
 from api.people import hash_of
 from api.requests import body, checked, query, read_nothing
-from api.responses import as_page, as_written
+from api.responses import as_written
 from api.schemas import (
     Customer,
     CustomerListing,

@@ -11,8 +11,9 @@ from api.auth import needs
 from api.dead import QUEUE_NAMES, DeadMessage
 from api.errors import ApiError
 from api.operations import Operation
+from api.pages import as_page
 from api.requests import query, read_nothing
-from api.responses import as_json, as_page
+from api.responses import as_json
 from api.schemas import DeadLetter, DeadLetterShown, DeadListing, DeadPlace
 from api.state import STATE
 from api.stores import Key

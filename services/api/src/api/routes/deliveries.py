@@ -9,8 +9,9 @@ from api.answers import ReplayAsked
 from api.auth import needs
 from api.errors import ApiError
 from api.operations import Operation
+from api.pages import as_page
 from api.requests import body, path_uuid, query, read_nothing
-from api.responses import as_json, as_page
+from api.responses import as_json
 from api.schemas import (
     AttemptListing,
     Delivery,

@@ -8,8 +8,9 @@ from api import examples, idempotency, stores
 from api.auth import needs
 from api.errors import ApiError
 from api.operations import Operation
+from api.pages import as_page
 from api.requests import body, path_uuid, query
-from api.responses import as_json, as_page
+from api.responses import as_json
 from api.schemas import ApiKey, ApiKeyMade, KeyGiven, Listing
 from api.state import STATE
 from api.stores import Key, LastKeyError

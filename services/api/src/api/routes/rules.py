@@ -10,9 +10,10 @@ from api.answers import Installed, RuleReport, RuleSchema, SavedRule, Starter
 from api.auth import needs
 from api.errors import ApiError, invalid
 from api.operations import Operation, Owned
+from api.pages import as_page
 from api.people import customer_asked
 from api.requests import path_uuid, query, read_object, read_optional
-from api.responses import as_json, as_page
+from api.responses import as_json
 from api.schemas import (
     Evaluation,
     EvaluationListing,

@@ -10,8 +10,9 @@ from api.answers import ChangedEndpoint, EndpointWithSecret, Nothing, Tested
 from api.auth import needs
 from api.errors import ApiError
 from api.operations import Operation, Owned
+from api.pages import as_page
 from api.requests import body, path_uuid, query, read_nothing, read_object
-from api.responses import as_json, as_page
+from api.responses import as_json
 from api.schemas import Delivery, DeliveryListing, Endpoint, EndpointListing, Rotation
 from api.state import STATE
 from api.store import deliveries
