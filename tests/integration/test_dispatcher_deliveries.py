@@ -269,7 +269,7 @@ async def test_stopping_finishes_what_is_in_flight_and_releases_the_rest(
 ) -> None:
     await shop.endpoint()
     may_answer = asyncio.Event()
-    receiver.before_answer = may_answer.wait  # type: ignore[assignment]  # wait's True is as good as None
+    receiver.before_answer = may_answer.wait
     told = [event(shop.id, sequence=n, score=n) for n in range(6)]
     async with dispatching(settings.model_copy(update={"in_flight": 2})):
         await publish(broker, *told)

@@ -13,7 +13,7 @@ from integration.conftest import Until
 from scorer.worker import parse
 from shared.broker import Broker, Outgoing
 from shared.consumer import Consumer
-from shared.events import ActionRef, Automation, Cause, Refund, RuleRef, Snapshot
+from shared.events import ActionRef, Automation, Cause, Fact, Refund, RuleRef, Snapshot
 from shared.ids import uuid7
 from shared.secrets import Vault
 from shared.topology import AUTOMATION, FACTS, dead
@@ -226,7 +226,7 @@ async def test_a_product_told_again_in_the_same_categories_starts_no_job(shop: S
 
 @pytest.mark.parametrize("first", ["coupon", "order"])
 async def test_a_coupon_for_one_use_is_a_first_order_coupon_whichever_comes_first(shop: Shop, first: str) -> None:
-    facts = {"coupon": coupon("spring", once=True), "order": order(1, coupons=["spring"], at=10)}
+    facts: dict[str, Fact] = {"coupon": coupon("spring", once=True), "order": order(1, coupons=["spring"], at=10)}
     await shop.process(facts.pop(first))
     await shop.process(*facts.values())
     await shop.settle()
