@@ -34,7 +34,6 @@ _MODELS: tuple[type[BaseModel], ...] = (
     _Restoration,
     Install,
     AskedTest,
-    _GivenEvent,
     AskedBacktest,
 )
 
@@ -54,9 +53,15 @@ def made() -> dict[str, Schema]:
         "RuleChange": told("The fields to change.", partial(shown(rule))),
         "RuleRestoration": told("Which version is to come back.", without(defined.pop("Restoration"), ["id"])),
         "StartersChosen": told("Which starters, and where their actions go.", defined.pop("Install")),
-        "RuleTestEvent": told("An event as it might happen.", defined.pop("GivenEvent")),
     }
-    return {**defined, **_scoring(), **bodies}
+    return {**defined, **_scoring(), **bodies, **_tried_event()}
+
+
+def _tried_event() -> dict[str, Schema]:
+    """Its parts know their fields alone, and its customer need not be anybody."""
+    made = {name: {**schema, "additionalProperties": False} for name, schema in _schemas(_GivenEvent).items()}
+    made["Snapshot"]["required"].remove("email_hash")
+    return {**made, "RuleTestEvent": told("An event as it might happen.", made.pop("GivenEvent"))}
 
 
 def _schemas(*models: type[BaseModel]) -> dict[str, Schema]:

@@ -22,7 +22,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from api.values import line, printable
+from api.values import Line, printable
 from shared.egress import Network
 from shared.events import DenyReason, Segment
 from shared.identity import fingerprint
@@ -69,7 +69,7 @@ _Listed = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(printable),
-    line(most=200),
+    Line(200),
 ]
 _Whole = Annotated[int, BeforeValidator(whole)]
 
@@ -106,7 +106,7 @@ class GateSettings(BaseModel):
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=300),
         AfterValidator(printable),
-        line(most=300),
+        Line(300),
     ] = "We cannot take your order just now. Please try again later, or contact us."
     """To the shopper, whatever the reason: it tells nobody what to change."""
 

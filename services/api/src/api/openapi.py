@@ -12,7 +12,6 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import core_schema
 
 from api.operations import Access, Header, Operation, Owned, access_of, operation_of
-from api.schemas import Listing
 
 BASE = "/wp-json/trustlens/v1"
 VERSION = "1"
@@ -98,7 +97,7 @@ class _Types:
             *((id(model), "validation", TypeAdapter(model)) for model in _taken(operations)),
         ]
         self._made, rest = TypeAdapter.json_schemas(asked, ref_template=REFERENCE, schema_generator=Schemas)
-        ours = {name: _owned_resolved(schema) for name, schema in {**rest["$defs"], "Error": _ERROR}.items()}
+        ours = {name: _owned_resolved(schema) for name, schema in {**rest.get("$defs", {}), "Error": _ERROR}.items()}
         if twice := ours.keys() & OWNED.keys():
             raise ValueError(f"two schemas each are called {', '.join(sorted(twice))}")
         self.components = dict(sorted({**ours, **OWNED}.items()))
@@ -220,7 +219,9 @@ def _answers(operation: Operation, types: _Types) -> dict[str, Json]:
 
 
 def _is_paged(operation: Operation) -> bool:
-    return get_origin(operation.answer) is list and operation.query is not None and issubclass(operation.query, Listing)
+    """Whether it is a list of which a page is asked for."""
+    asked = operation.query.model_fields.values() if operation.query else ()
+    return get_origin(operation.answer) is list and any(field.alias == "per_page" for field in asked)
 
 
 def _answer(status: int, kind: Any, types: _Types, *, paged: bool) -> Json:
@@ -239,7 +240,7 @@ def _refusals(route: Route, operation: Operation, access: Access | None) -> dict
     if _VARIABLE.search(route.path):
         statuses |= {404}
     if route.method in _WITH_BODY:
-        statuses |= {413, 415}
+        statuses |= {408, 413, 415}
     if _once(route, access):
         statuses |= {409, 422}
     told = {str(status): {"$ref": f"#/components/responses/{_named(status)}"} for status in statuses}
@@ -318,6 +319,7 @@ _ERRORS: Mapping[int, str] = {
     403: "The key lacks the scope.",
     404: "There is no such thing.",
     409: "Not as things stand; or a request with the same Idempotency-Key is being answered.",
+    408: "The body did not come.",
     413: "The body is too large.",
     415: "The body is not sent as JSON.",
     422: "The Idempotency-Key was used before, with another body.",

@@ -27,7 +27,7 @@ from api.gate import GateSettings
 from api.ingest.generic import Described
 from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
 from api.scopes import Scope
-from api.values import EMAIL, Id, Moment, Time, line, owned, printable, thing
+from api.values import EMAIL, Id, Line, Moment, Time, owned, printable, thing
 from shared.events import Segment, WebhookEvent
 
 SHORTEST_ID = 8
@@ -65,7 +65,7 @@ Tag = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=64),
     AfterValidator(printable),
-    line(most=64),
+    Line(64),
 ]
 
 
@@ -255,7 +255,7 @@ class KeyGiven(_Given):
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
         AfterValidator(printable),
-        line(most=100),
+        Line(100),
     ]
     scopes: list[Scope] = Field(min_length=1, max_length=len(get_args(Scope)))
 
@@ -301,7 +301,7 @@ SiteName = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(printable),
-    line(most=200),
+    Line(200),
 ]
 SiteUrl = Annotated[
     str,

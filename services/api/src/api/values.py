@@ -1,11 +1,14 @@
 """Values that requests carry and answers tell, with the JSON Schema that says exactly what of them is meant."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 from shared.jsontext import api_time
 
@@ -71,11 +74,23 @@ def printable(text: str) -> str:
     return text
 
 
-def line(*, most: int) -> WithJsonSchema:
-    """Tells of a printable text of at most so many characters, in which there is something beside blanks."""
-    shown = r"[^\p{C}\p{Z}]"
-    pattern = rf"^\s*{shown}(?:(?:{shown}| ){{0,{most - 2}}}{shown})?\s*$"
-    return WithJsonSchema({"type": "string", "pattern": pattern}, mode="validation")
+_BLANKS = r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*"
+"""What is stripped. In full, because no two kinds of regular expressions mean the same by \\s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A text with something beside blanks in it, of at most so many characters as it is sent. For printable ones."""
+
+    most: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.chain_schema([core_schema.str_schema(max_length=self.most), handler(source)])
+
+    def __get_pydantic_json_schema__(self, _: core_schema.CoreSchema, __: GetJsonSchemaHandler) -> JsonSchemaValue:
+        shown = r"[^\p{C}\p{Z}]"
+        pattern = rf"^{_BLANKS}{shown}(?:(?:{shown}| )*{shown})?{_BLANKS}$"
+        return {"type": "string", "minLength": 1, "maxLength": self.most, "pattern": pattern}
 
 
 EMAIL = WithJsonSchema({"type": "string", "format": "email", "minLength": 3, "maxLength": 254}, mode="validation")
