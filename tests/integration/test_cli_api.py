@@ -72,6 +72,27 @@ async def test_the_address_reaches_the_api_as_it_was_typed():
     assert (seen, found["email_hash"], history) == (["ann+test&x=1@shop.example"], "ab" * 32, [])
 
 
+async def test_who_asks_too_often_waits_as_long_as_the_api_says_and_asks_again():
+    told = ["0", "00", None]
+
+    async def answer(_: web.Request) -> web.Response:
+        wait = told.pop(0)
+        return web.json_response({}, status=429, headers={"Retry-After": wait}) if wait else web.json_response({})
+
+    assert await asked(answer, lambda api: api.post("/customers/x/notes", {"text": "Called."})) == {}
+    assert told == []
+
+
+@pytest.mark.parametrize("wait", ["3600", "soon", ""])
+async def test_a_wait_that_is_too_long_or_none_is_told(wait: str):
+    async def answer(_: web.Request) -> web.Response:
+        body = {"code": "rest_too_many_requests", "message": "Too many.", "data": {"status": 429}}
+        return web.json_response(body, status=429, headers={"Retry-After": wait})
+
+    with pytest.raises(ApiError, match=r"HTTP 429\. Too many\."):
+        await asked(answer, lambda api: api.get("/customers/x"))
+
+
 async def test_an_unknown_customer_is_told_by_the_address_that_was_typed():
     async def answer(request: web.Request) -> web.Response:
         body = {"code": "trustlens_customer_not_found", "message": "Customer not found.", "data": {"status": 404}}

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count
 from typing import Any, TypeVar
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 
 from cli import stack_env
 from local_stack.errors import StackError
@@ -22,6 +23,9 @@ MAX_PER_PAGE = 100
 NAMESPACE = "/wp-json/trustlens/v1"
 TIMEOUT_SECONDS = 30.0
 """The API itself gives an answer up after five."""
+TOO_MANY = 429
+MAX_WAIT_SECONDS = 60
+"""A key that may ask but once a minute is still waited for."""
 
 
 class ApiError(StackError):
@@ -79,14 +83,25 @@ class Api:
                 method, self.url + path, params=query or None, json=body, allow_redirects=False
             ) as response:
                 status, text = response.status, await response.text(errors="replace")
+                wait = _too_soon(response)
         except (ClientError, TimeoutError, OSError) as error:
             raise ApiError(unreachable(self.url, error)) from error
+        if wait is not None:  # nothing was done
+            await asyncio.sleep(wait)
+            return await self._call(method, path, query=query, body=body)
         answer = _parsed(text)
         if not 200 <= status < 300:
             raise ApiError(refusal(status, answer), status=status, params=_told(answer)[2])
         if answer is None and status != NO_CONTENT:
             raise ApiError(f"What answers at {self.url} is not TrustLens: check TRUSTLENS_API_URL.", status=status)
         return answer
+
+
+def _too_soon(response: ClientResponse) -> int | None:
+    """Seconds to wait, where the key only asks too often; None: the answer stands, also where it says longer."""
+    told = response.headers.get("Retry-After", "")
+    wait = int(told) if response.status == TOO_MANY and re.fullmatch("[0-9]{1,5}", told) else None
+    return wait if wait is not None and wait <= MAX_WAIT_SECONDS else None
 
 
 def _parsed(text: str) -> Any:
