@@ -283,7 +283,8 @@ class WooCommerceGiven(_Given):
     secret: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,100}$")]
 
 
-_HOST = r"(?:[^\x00-\x2c/\x3a-\x40\x5b-\x5e\x60\x7b-\xa0\s]+|\[[0-9A-Fa-f:.]+\])"
+_HOST = r"[^\x00-\x2c/\x3a-\x40\x5b-\x5e\x60\x7b-\xa0\s]+"
+"""Letters of any script, digits, dots, hyphens, underscores. No shop lives at a bare IPv6 address."""
 _SHOP = re.compile(rf"https?://{_HOST}(?::[0-9]{{1,5}})?(?:/[^\s\x00-\x1f\x7f?#]*)?")
 
 
