@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from api.values import STORABLE
+
 Json = Mapping[str, Any]
 
 DEEPEST = 4
@@ -205,8 +207,11 @@ def _bounds(schema: Json) -> str:
     return f" ({', '.join(told)})" if told else ""
 
 
+_UNSAID = (None, "", STORABLE)
+
+
 def _is_short(value: object) -> bool:
-    return value is not None and value != "" and len(str(value)) <= 40
+    return value not in _UNSAID and len(str(value)) <= 40
 
 
 # Calls ----------------------------------------------------------------------------------------------------------------

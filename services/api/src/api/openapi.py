@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import core_schema
 
 from api.operations import Access, Header, Operation, Owned, access_of, operation_of
+from api.values import STORABLE
 
 BASE = "/wp-json/trustlens/v1"
 VERSION = "1"
@@ -39,10 +40,14 @@ class UndeclaredError(Exception):
 
 
 class Schemas(GenerateJsonSchema):
-    """As our own JSON has it: amounts are numbers in answers, and a field needs no title beside its name."""
+    """As our own JSON has it: amounts are numbers in answers, texts can be stored, and no field has a title as well."""
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> Json:
         return {"type": "number"} if self.mode == "serialization" else super().decimal_schema(schema)
+
+    def str_schema(self, schema: core_schema.StringSchema) -> Json:
+        told = super().str_schema(schema)
+        return told if self.mode == "serialization" or "pattern" in told else {**told, "pattern": STORABLE}
 
     def normalize_name(self, name: str) -> str:
         return super().normalize_name(name).lstrip("_")

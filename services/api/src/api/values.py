@@ -74,6 +74,8 @@ def printable(text: str) -> str:
     return text
 
 
+STORABLE = r"^[^\x00]*$"
+"""What any text must be like: Postgres has no NUL."""
 _BLANKS = r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*"
 """What is stripped. In full, because no two kinds of regular expressions mean the same by \\s."""
 
