@@ -30,6 +30,7 @@ from shared.outbox import Outbox
 from shared.secrets import Vault
 from shared.targets import Reach
 from support import stored_events
+from support.delivery_rows import insert
 from support.events import STORE, event, order, snapshot
 
 BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3)
@@ -295,6 +296,35 @@ async def test_a_backtest_whose_process_is_gone_begins_again_and_counts_nothing_
     await jobs._run(begun_again, asyncio.Event())
     row = await engine.job(job_id)
     assert (row["state"], row["done"], json.loads(row["result"])["firings"]) == ("done", 30, 30)
+
+
+async def test_who_is_erased_while_a_backtest_runs_is_shown_without_what_was_theirs(
+    engine: Engine, pool: asyncpg.Pool
+) -> None:
+    jane, john = (snapshot(digit * 64, email_domain=f"of-{digit}.example", tags=("press",)) for digit in "ab")
+    for customer in (jane, john):
+        known = {"store_id": STORE, "email_hash": customer.email_hash, "email": "x@example.com"}
+        await insert(pool, "scorer.customers", **known, created_at=BEGAN, updated_at=BEGAN)
+    hers, his = orders(2)
+    await stored_events.store(
+        pool, [hers.model_copy(update={"customer": jane}), his.model_copy(update={"customer": john})]
+    )
+    asks = (
+        {"field": "tags", "operator": "contains", "value": "press"},
+        {"field": "email_domain", "operator": "!=", "value": "elsewhere.example"},
+    )
+    job_id = await engine.queue(rule={**DRAFT, "conditions": {"all": list(asks)}})
+    jobs = engine.jobs(limit=8)
+    after = await first_page(jobs)
+    await pool.execute(
+        "UPDATE scorer.customers SET email = NULL, erased_at = now() WHERE email_hash = $1", jane.email_hash
+    )
+    await jobs._page(after)
+    samples = json.loads((await engine.job(job_id))["result"])["samples"]
+    assert {sample["customer"]: sample["values"] for sample in samples} == {
+        jane.email_hash: {},
+        john.email_hash: {"email_domain": "of-b.example", "tags": ["press"]},
+    }
 
 
 async def test_two_backtests_at_once_do_not_mix(engine: Engine, pool: asyncpg.Pool) -> None:

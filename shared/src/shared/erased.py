@@ -21,7 +21,7 @@ async def held(connection: Connection, service: str, sources: Sequence[Event | A
 
     A customer who came back has an address again, in what happened since.
     """
-    await connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))", _lock(service))
+    await still(connection, service)
     latest = await connection.fetchval("SELECT max(erased_at) FROM scorer.customers")
     if latest is None or latest < min(source.recorded_at for source in sources) - CLOCKS:
         return set()
@@ -33,6 +33,11 @@ async def held(connection: Connection, service: str, sources: Sequence[Event | A
         *columns([(s.id, s.store_id, s.customer.email_hash, s.recorded_at) for s in sources], 4),
     )
     return {row["id"] for row in rows}
+
+
+async def still(connection: Connection, service: str) -> None:
+    """Until the commit nobody forgets anybody here; whom somebody forgot, or is about to, is erased by now."""
+    await connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))", _lock(service))
 
 
 async def alone(connection: Connection, service: str) -> None:

@@ -1,6 +1,9 @@
 """A customer was erased: which rules fired for them stays, what the rules saw of them does not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -20,6 +23,17 @@ async def known(connection: Connection, events: Sequence[Event]) -> list[Event]:
     """The events without those who were erased since; to be asked in a transaction before it keeps any of them."""
     late = await erased.held(connection, SERVICE, events)
     return [forget_event(event) if event.id in late else event for event in events]
+
+
+async def shown(
+    connection: Connection, store_id: UUID, samples: Sequence[Mapping[str, Any]], *, since: datetime
+) -> list[Mapping[str, Any]]:
+    """A backtest's samples, without the values of those who were erased `since` it was asked for: it may have read
+    their events before. To be asked in the transaction that keeps them.
+    """
+    await erased.still(connection, SERVICE)
+    late = await erasures.erased_since(connection, store_id, since - erased.CLOCKS)
+    return [erasures.emptied(sample) if sample["customer"] in late else sample for sample in samples]
 
 
 async def forget(pool: Pool, vault: Vault, event: Event) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError
 
-from rule_engine import tryout
+from rule_engine import erasure, tryout
 from rule_engine.backtest import Backtest
 from rule_engine.happened import Happened, Kept, Place, reader
 from rule_engine.rules import READ_ONLY, NewRule, Rule, rule_fields, rule_of
@@ -258,7 +258,9 @@ async def page(transaction: Transaction, job: Job, *, limit: int = PAGE) -> Job 
     run: _Run = job.carried or _begun(asked, await backtests.count(connection, span))
     found = await backtests.events(connection, span, run.place, limit)
     if not found:
-        return Found(_result(asked, run.backtest))
+        result = _result(asked, run.backtest)
+        samples = await erasure.shown(connection, job.store_id, result["samples"], since=asked.end)
+        return Found({**result, "samples": samples})
     run.place = found[-1].place
     await _play(connection, run, asked.rule_id, found)
     done = run.backtest.events

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -62,12 +63,19 @@ async def forget_samples(connection: Connection, store_id: UUID, email_hash: str
     )
     for row in rows:
         result = json.loads(row["result"], parse_float=Decimal)
-        samples = [_emptied(sample) if sample["customer"] == email_hash else sample for sample in result["samples"]]
+        samples = [emptied(sample) if sample["customer"] == email_hash else sample for sample in result["samples"]]
         await connection.execute(
             "UPDATE rule_engine.jobs SET result = $2 WHERE id = $1", row["id"], dumps(result | {"samples": samples})
         )
 
 
-def _emptied(sample: Mapping[str, Any]) -> Mapping[str, Any]:
+async def erased_since(connection: Connection, store_id: UUID, since: datetime) -> set[str]:
+    rows = await connection.fetch(
+        "SELECT email_hash FROM scorer.customers WHERE store_id = $1 AND erased_at >= $2", store_id, since
+    )
+    return {row["email_hash"] for row in rows}
+
+
+def emptied(sample: Mapping[str, Any]) -> Mapping[str, Any]:
     values = {name: value for name, value in sample["values"].items() if name not in PERSONAL}
     return {**sample, "values": values}
