@@ -16,6 +16,7 @@ from shared.secrets import Vault
 from support.delivery_rows import insert, insert_delivery, insert_endpoint
 
 NOW = datetime.now(UTC)
+"""When the tests were collected: some minutes ago, in a run of all."""
 RULE = uuid7()
 
 
@@ -87,7 +88,7 @@ async def test_what_is_parked_is_missed_only_once_its_target_may_be_tried(
     line = {"deliveries due and not made": 1}
     assert await missed(database_url, amqp_url, broker) == line
     down = {"target_id": target, "failures": 7, "failing": [], "opened_at": NOW, "probes": 2}
-    await insert(pool, "dispatcher.breakers", **down, probe_at=NOW + timedelta(hours=1))  # NOW is when the tests were collected
+    await insert(pool, "dispatcher.breakers", **down, probe_at=NOW + timedelta(hours=1))
     assert await missed(database_url, amqp_url, broker) == {}
     await pool.execute("UPDATE dispatcher.breakers SET probe_at = $1", NOW - timedelta(minutes=1))
     assert await missed(database_url, amqp_url, broker) == line
