@@ -26,6 +26,7 @@ from shared.outbox import Outbox
 from support.api_client import ApiClient, serving
 from support.cable import cable
 from support.orders import order
+from support.remains import remains
 
 
 def encoded(**changes: Any) -> bytes:
@@ -131,6 +132,17 @@ async def test_every_topic_of_use_reaches_the_scorer_once(
     assert (answers, fact.type) == ([202, 200], kind)
     assert await pool.fetchval("SELECT topic FROM api.raw_input WHERE id = $1", fact.id) == topic
     assert await rows(pool) == (1, 1)
+
+
+async def test_of_a_coupon_no_address_is_kept(api: ApiClient, pool: asyncpg.Pool) -> None:
+    people = {"email_restrictions": ["jane@example.com"], "used_by": ["jane@example.com"]}
+    coupon = {"id": 7, "code": "welcome", "description": "for jane@example.com", **people}
+
+    answer = await api.deliver(json.dumps(coupon).encode(), topic="coupon.updated")
+
+    assert answer.status == 202
+    assert await pool.fetchval("SELECT position('welcome'::bytea IN body) > 0 FROM api.raw_input")
+    assert await remains(pool, "jane@example.com") == []
 
 
 async def test_an_order_whose_topic_got_lost_on_the_way_is_400_not_lost(api: ApiClient, pool: asyncpg.Pool) -> None:

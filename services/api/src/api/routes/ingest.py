@@ -25,6 +25,7 @@ from api.responses import as_json
 from api.schemas import IngestedEvent, IngestEvents
 from api.state import STATE
 from api.stores import Key, StoreSecrets
+from shared.events import CouponFact
 from shared.ids import uuid7
 
 log = structlog.get_logger()
@@ -75,7 +76,9 @@ async def from_woocommerce(request: web.Request) -> web.Response:
         delivery_id=request.headers.get("X-WC-Webhook-Delivery-ID", ""),
         raw=raw,
     )
-    return await _accept(request, Input("woocommerce", topic, digest, raw, fact, about(fact, secrets.hash_key)))
+    # A coupon not as it came: it names the addresses of all who may use it and who did, and is of nobody.
+    kept = fact.encode() if isinstance(fact, CouponFact) else raw
+    return await _accept(request, Input("woocommerce", topic, digest, kept, fact, about(fact, secrets.hash_key)))
 
 
 @Operation(
