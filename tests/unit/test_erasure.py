@@ -78,6 +78,11 @@ def test_an_address_is_found_within_a_text(text: str) -> None:
     assert PERSON.removed_from(text.format(JANE.upper())) == text.format(REMOVED)
 
 
+def test_a_word_of_a_million_letters_is_read_once() -> None:
+    word = "a" * 1_000_000
+    assert PERSON.removed_from(f"@ {word} {JANE}") == f"@ {word} {REMOVED}"
+
+
 @given(st.text(), st.text())
 def test_no_text_around_it_hides_the_address_that_stands_between_blanks(before: str, after: str) -> None:
     assert JANE not in PERSON.removed_from(f"{before} {JANE} {after}").split(" ")

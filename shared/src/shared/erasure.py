@@ -14,8 +14,12 @@ from shared.jsontext import dumps
 REMOVED = "(e-mail)"
 """In place of the address within a longer text."""
 
-_MENTION = re.compile(r"[^\s<>()\[\]{}:;,\"'|\\/?&=]+@[^\s<>()\[\]{}:;,\"'|\\/?&=@]*[^\s<>()\[\]{}:;,\"'|\\/?&=@.!]")
-"""What may be an address in a text, without the stop that ends its sentence."""
+_BETWEEN = r"\s<>()\[\]{}:;,\"'|\\/?&="
+_MENTION = re.compile(rf"(?<![^{_BETWEEN}])[^{_BETWEEN}]+@[^{_BETWEEN}@]*[^{_BETWEEN}@.!]")
+"""What may be an address in a text, without the stop that ends its sentence.
+
+Looked for at the beginning of a word only: a long one without an @ would be read again from each of its letters.
+"""
 
 
 @dataclass(frozen=True, slots=True)
