@@ -14,9 +14,19 @@ from dispatcher.destinations import email, slack, webhook, woocommerce
 from dispatcher.destinations.webhook import Site
 from dispatcher.store import Body
 from shared.erasure import REMOVED, Person, forget_automation, forget_event, forget_text
-from shared.events import ActionRef, Automation, Event, EventType, WebhookEvent
+from shared.events import (
+    ActionRef,
+    Automation,
+    CheckoutAttemptFact,
+    Event,
+    EventType,
+    OrderFact,
+    WebhookEvent,
+)
 from shared.identity import email_hash
+from support import facts
 from support.dispatching import CUSTOMER, automation, event
+from support.facts import mark
 
 KEY = b"k" * 32
 JANE = "jane@example.com"
@@ -151,6 +161,17 @@ def test_a_message_without_the_person_is_still_one() -> None:
         "store_id": "s",
         "data": {"email": None, "total": 1.1, "note": f"of {REMOVED}"},
     }
+
+
+def test_a_fact_is_still_one_and_tells_nobody_by_fingerprints_or_the_reasons_of_refunds() -> None:
+    seen = (mark("ip", 1),)
+    ordered = facts.order(1, JANE, refunds=["1.10"], reason="the lady with the red hair", marks=seen)
+    left = OrderFact.model_validate_json(forget_text(ordered.encode(), PERSON)).data
+    refunds = (ordered.data.refunds[0].model_copy(update={"reason": ""}),)
+    assert left == ordered.data.model_copy(update={"email": None, "fingerprints": (), "refunds": refunds})
+    tried = facts.attempt(JANE, "velocity", marks=seen)
+    left_of_it = CheckoutAttemptFact.model_validate_json(forget_text(tried.encode(), PERSON)).data
+    assert left_of_it == tried.data.model_copy(update={"email": None, "fingerprints": ()})
 
 
 @pytest.mark.parametrize(

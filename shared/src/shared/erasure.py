@@ -74,7 +74,8 @@ def _forget_snapshot(customer: Snapshot) -> Snapshot:
 def forget_text(raw: bytes, person: Person) -> bytes:
     """The same JSON, or any other text, without the person; equal where they were not in it.
 
-    Also what was written about them: the reasons in a message whose `customer` they are.
+    Also what was written about them: the reasons in a message whose `customer` they are, and of their orders' refunds;
+    and what beside their address tells who they are, as it is hashed.
     """
     try:
         value = json.loads(raw, parse_float=Decimal, parse_constant=_refuse)
@@ -104,8 +105,10 @@ def _without(value: Any, person: Person, *, about_them: bool) -> Any:
         case list():
             return [_without(item, person, about_them=about_them) for item in value]
         case dict():
-            left = {name: _without(item, person, about_them=about_them) for name, item in value.items()}
-            return {**left, **_nothing_personal(left, person, about_them=about_them)}
+            theirs = isinstance(email := value.get("email"), str) and person.has(email)
+            left = {name: _without(item, person, about_them=about_them or theirs) for name, item in value.items()}
+            hashed: dict[str, Any] = {"fingerprints": []} if theirs and "fingerprints" in value else {}
+            return {**left, **hashed, **_nothing_personal(left, person, about_them=about_them)}
         case _:
             return value
 
