@@ -104,8 +104,18 @@ def shown(schema: Schema) -> Schema:
 
 
 def nullable(schema: Schema) -> Schema:
-    fields = {name: {"anyOf": [of, {"type": "null"}]} for name, of in schema["properties"].items()}
+    """As a patch of it: null for what goes back to its default, and for an entry of a mapping that goes."""
+    fields = {name: or_null(_without_entries(of)) for name, of in schema["properties"].items()}
     return {**schema, "properties": fields}
+
+
+def _without_entries(schema: Schema) -> Schema:
+    entries = schema.get("additionalProperties")
+    return {**schema, "additionalProperties": or_null(entries)} if isinstance(entries, dict) else schema
+
+
+def or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 def text() -> str:

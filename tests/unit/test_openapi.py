@@ -13,6 +13,7 @@ from api import docs_page, openapi
 from api.app import ROUTES
 from api.openapi import Route, UndeclaredError
 from api.operations import Access, Operation, Owned
+from api.values import STORABLE
 from support import owned_schemas
 
 DOCUMENT = openapi.document(Route(route.method, route.path, route.handler) for route in ROUTES)
@@ -133,7 +134,7 @@ def test_what_is_taken_and_refused_follows_from_the_declaration() -> None:
     assert [(p["name"], p["in"], p["required"], p["schema"]) for p in told["parameters"][:3]] == [
         ("id", "path", True, {"type": "string", "format": "uuid"}),
         ("page", "query", False, {"type": "integer"}),
-        ("tag", "query", False, {"type": "string", "default": "none"}),
+        ("tag", "query", False, {"type": "string", "default": "none", "pattern": STORABLE}),
     ]
     assert told["parameters"][3]["name"] == "Idempotency-Key"
     assert told["requestBody"]["required"] is False
