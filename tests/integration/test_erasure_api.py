@@ -235,6 +235,21 @@ async def test_with_more_dead_messages_than_are_looked_at_the_erasure_stays_open
     assert await eventually(place.followed)
 
 
+async def test_a_hundred_erasures_that_have_to_wait_keep_no_other_from_being_followed(place: Place) -> None:
+    await put(place.broker, "dispatcher.events.dead", [b"{}"] * dead.LOOKED_AT)
+    for n in range(101):
+        known = {"store_id": place.api.store.id, "email_hash": f"{n:064x}", "created_at": NOW, "updated_at": NOW}
+        await insert(place.pool, "scorer.customers", **known, erased_at=NOW - timedelta(hours=1))
+    await place.ordered(1)
+    await place.erase()
+
+    async def emptied() -> bool:
+        return await place.bodies() == [b""]
+
+    await eventually(emptied)
+    assert await place.followed() is None
+
+
 # Doors ----------------------------------------------------------------------------------------------------------------
 
 

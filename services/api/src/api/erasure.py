@@ -23,20 +23,25 @@ log = structlog.get_logger()
 
 
 async def follow(pool: Pool, vault: Vault, broker: Broker) -> None:
-    """All that were not followed yet. What cannot be done now is done the next time."""
-    for erasure in await erasures.unfollowed(pool):
+    """Those that were not followed yet. What cannot be done now is done the next time."""
+    found = [(erasure, await _empty_raw(pool, erasure)) for erasure in await erasures.unfollowed(pool)]
+    for erasure, raw in found:
         try:
-            await _forget(pool, vault, broker, erasure)
+            await _forget_dead(pool, vault, broker, erasure, raw)
         except (ApiError, TooManyError) as error:
             log.warning("erasure.waiting", customer=erasure.email_hash[:12], error=type(error).__name__)
+            return  # all others would wait for the same
 
 
-async def _forget(pool: Pool, vault: Vault, broker: Broker, erasure: Erasure) -> None:
+async def _empty_raw(pool: Pool, erasure: Erasure) -> int:
+    async with pool.acquire() as connection, connection.transaction():
+        return await erasures.empty_raw(connection, erasure)
+
+
+async def _forget_dead(pool: Pool, vault: Vault, broker: Broker, erasure: Erasure, raw: int) -> None:
     secrets = await find_secrets(pool, vault, erasure.store_id)
     if secrets is None:
         return
-    async with pool.acquire() as connection, connection.transaction():
-        raw = await erasures.empty_raw(connection, erasure)
     person = Person(erasure.email_hash, secrets.hash_key)
     messages = await dead.forget(pool, broker, erasure.store_id, person)
     await erasures.save_followed(pool, erasure, raw_inputs=raw, dead_messages=messages, followed_at=datetime.now(UTC))

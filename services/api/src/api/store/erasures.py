@@ -15,11 +15,11 @@ class Erasure:
 
 
 async def unfollowed(pool: Pool) -> list[Erasure]:
-    """The oldest first."""
+    """Some, the newest first: old ones may have to wait for a dead queue to be emptied, and keep no other waiting."""
     rows = await pool.fetch(
         "SELECT c.store_id, c.email_hash, c.erased_at FROM scorer.customers c WHERE c.erased_at IS NOT NULL"
         " AND NOT EXISTS (SELECT FROM api.erasures e WHERE e.store_id = c.store_id AND e.email_hash = c.email_hash"
-        "  AND e.erased_at = c.erased_at) ORDER BY c.erased_at LIMIT 100"
+        "  AND e.erased_at = c.erased_at) ORDER BY c.erased_at DESC LIMIT 100"
     )
     return [Erasure(**row) for row in rows]
 
