@@ -228,7 +228,7 @@ def _print_changed(who: str, answer: Any, *, json: bool) -> None:
 def erase(
     who: Who,
     *,
-    reason: Annotated[str | None, typer.Option(help="Why; for the audit log, so without the address.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; it stays on the timeline, so without the address.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Erase all that is personal of a customer, everywhere, for ever; the numbers stay. Takes the scope admin."""
