@@ -144,6 +144,14 @@ async def test_a_fold_leaves_sums_alone_and_an_interrupted_one_changes_nothing(s
     assert await stats.fold(shop.pool) == 0
 
 
+async def test_more_than_one_statement_takes_is_folded_at_one_look(shop: Shop) -> None:
+    for number in range(5):
+        await shop.process(order(number + 1, f"{number}@example.com"))
+    await stats.fold_all(shop.pool, at_once=2)
+    assert await shop.pool.fetchval("SELECT count(*) FROM scorer.stats_deltas") < 2
+    await assert_exact(shop.pool)
+
+
 async def test_a_batch_that_moves_no_sum_adds_nothing(shop: Shop) -> None:
     await shop.process(order(1))
     await stats.fold(shop.pool)

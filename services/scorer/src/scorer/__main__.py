@@ -22,7 +22,7 @@ async def run(settings: ScorerSettings, stop: asyncio.Event) -> None:
         service.work("rescoring", every(settings.rescore_interval, partial(sweep.rescore_all_due, scorer), stop))
         service.work("sweep", sweep.sweep_nightly(scorer, settings.sweep_hour, stop))
         service.work("jobs", every(settings.jobs_interval, partial(sweep.do_jobs, scorer, stop), stop))
-        service.work("stats", every(settings.fold_interval, partial(stats.fold, service.pool), stop))
+        service.work("stats", every(settings.fold_interval, partial(stats.fold_all, service.pool), stop))
         service.work("upkeep", every(HOUR, partial(_upkeep, service, scorer, settings), stop))
         await service.until_stopped()
 

@@ -3,17 +3,23 @@
 from shared.db import Connection, Pool
 
 FOLDED = 10_000
-"""Rows in one statement: more than all scorers add between two looks, few enough for a short transaction."""
+"""Rows in one statement: more than all scorers mostly add between two looks, few enough for a short transaction."""
 
 _SUMS = ("customers", "trust_score", "return_rate", "total_orders", "total_refunds")
 
 
-async def fold(connection: Connection | Pool) -> int:
-    """Add what the commits since the last time added to the sums; how many rows that were.
+async def fold_all(pool: Pool, *, at_once: int = FOLDED) -> None:
+    """Until there is less than a statement's worth: readers add up whatever is left."""
+    while await fold(pool, at_once) == at_once:
+        pass
+
+
+async def fold(connection: Connection | Pool, limit: int = FOLDED) -> int:
+    """Add what the commits since the last time added to the sums, or the first of it; how many rows that were.
 
     Any number of scorers may do it at once: each takes rows that no other has, and readers see a row or its sum.
     """
-    folded: int = await connection.fetchval(_FOLD, FOLDED)
+    folded: int = await connection.fetchval(_FOLD, limit)
     return folded
 
 
