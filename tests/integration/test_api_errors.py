@@ -63,7 +63,9 @@ async def test_what_is_no_http_is_400_in_wordpress_words(api: ApiClient, caplog:
     assert not [record for record in caplog.records if record.name.startswith("aiohttp")]
 
 
-@pytest.mark.parametrize("host", ["a:99999999", 'a"><b', "a b", "a/b", "[::1", "jane@example.com", ""])
+@pytest.mark.parametrize(
+    "host", ["a:99999999", 'a"><b', "a b", "a/b", "[::1", "[:::]", "[12345::]", "jane@example.com", ""]
+)
 async def test_a_host_that_is_none_is_400_and_in_no_link(api: ApiClient, host: str) -> None:
     key = f"X-TrustLens-API-Key: {api.store.api_key}"
     answer = await raw(api, request("/keys", key).replace(b"Host: api.example", f"Host: {host}".encode()))

@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address
 
 from shared.egress import Network
 
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
 _MAX_PORT = 65535
 
 
@@ -37,7 +37,9 @@ def caller_scheme(peer: str | None, forwarded: str, trusted: Sequence[Network]) 
 def is_host(header: str) -> bool:
     """Whether a Host header names one: links are made of it."""
     match = _HOST.fullmatch(header)
-    return match is not None and int(match["port"] or 0) <= _MAX_PORT
+    if match is None or int(match["port"] or 0) > _MAX_PORT:
+        return False
+    return match["v6"] is None or _address(match["v6"]) is not None
 
 
 def is_trusted(address: str | None, trusted: Sequence[Network]) -> bool:
