@@ -1,5 +1,6 @@
 """Programs of the system: found on the machine, or installed by apt where that is possible."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ from local_stack.errors import StackError
 from local_stack.folder import Folder
 
 POLICY = Path("/usr/sbin/policy-rc.d")
+INSTALLING = Path("/run/trustlens-install.lock")
+"""Only root installs, and nobody else may write there."""
 LOCK_SECONDS = 120  # somebody else's apt may be at work: as long as a slow mirror takes
 
 
@@ -40,9 +43,12 @@ class SystemPackage:
         """By apt, which writes to the folder's apt.log. No service of the system's own is started by it."""
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise StackError(f"{self.name} is missing: {self._remedy}.")
-        with _no_service_starts():
-            self._apt(folder, "update")
-            self._apt(folder, "install", "--yes", "--no-install-recommends", self.name)
+        with _alone():
+            if not self.is_missing():
+                return  # somebody else was quicker
+            with _no_service_starts():
+                self._apt(folder, "update")
+                self._apt(folder, "install", "--yes", "--no-install-recommends", self.name)
         if self.units and shutil.which("systemctl"):
             # The package switches its own service on for the next boot; nobody asked for that one.
             subprocess.run(["systemctl", "disable", *self.units], check=False, capture_output=True)  # noqa: S603, S607 - root's own
@@ -76,6 +82,14 @@ RABBITMQ = SystemPackage(
     units=("rabbitmq-server.service", "epmd.service", "epmd.socket"),
     instead=", or set TRUSTLENS_AMQP_URL to a RabbitMQ of your own (3.10 or newer)",
 )
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Two stacks that begin at once on a bare machine install one after the other."""
+    with INSTALLING.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
