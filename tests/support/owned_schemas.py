@@ -110,8 +110,11 @@ def nullable(schema: Schema) -> Schema:
 
 
 def _without_entries(schema: Schema) -> Schema:
-    entries = schema.get("additionalProperties")
-    return {**schema, "additionalProperties": or_null(entries)} if isinstance(entries, dict) else schema
+    """Of a mapping. An entry that goes may have any name: of one that is not there, nothing is left to do."""
+    if not (entries := [*schema.get("patternProperties", {}).values()]):
+        return schema
+    left = {name: of for name, of in schema.items() if name not in {"patternProperties", "propertyNames"}}
+    return {**left, "additionalProperties": or_null(entries[0])}
 
 
 def or_null(schema: Schema) -> Schema:
