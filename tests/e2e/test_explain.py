@@ -67,7 +67,9 @@ async def test_every_persona_is_judged_for_what_it_does_and_its_score_adds_up(
         customer, scores = await explained(road, judged.persona.email)
         assert customer.trust_score == judged.persona.score == kept(total(customer.signals)), judged.persona.name
         assert all(signal.evidence for signal in customer.signals if signal.module in {"returns", "chargebacks"})
-        assert (scores[0].trust_score, points_in_history(scores[0])) == (customer.trust_score, judged.points)
+        assert scores[0].trust_score == customer.trust_score
+        if 0 < customer.trust_score < 100:  # at a bound, more points may come without a change, and without a row
+            assert points_in_history(scores[0]) == judged.points
     balance = await books.settled(road["TRUSTLENS_DATABASE_URL"], road["TRUSTLENS_AMQP_URL"], within=60)
     assert balance.balanced, balance.lines
 
