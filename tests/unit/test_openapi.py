@@ -3,13 +3,15 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jsonschema_rs
 import pytest
+from aiohttp import web
 from pydantic import BaseModel
 
-from api import docs_page, openapi
+from api import docs_page, openapi, requests
 from api.app import ROUTES
 from api.openapi import Route, UndeclaredError
 from api.operations import Access, Operation, Owned
@@ -142,6 +144,27 @@ def test_what_is_taken_and_refused_follows_from_the_declaration() -> None:
         *("201", "400", "401", "403", "404", "408", "409", "413", "415", "422", "429", "500", "503")
     ]
     assert told["responses"]["409"]["description"] == "It is there."
+
+
+def asked(handler: object) -> web.Request:
+    return cast("web.Request", SimpleNamespace(match_info=SimpleNamespace(handler=handler), query={}))
+
+
+async def test_a_handler_validates_by_what_it_declares_and_by_nothing_else() -> None:
+    class Asked(BaseModel):
+        page: int = 1
+
+    class Other(Asked):
+        pass
+
+    @Operation("Try it", query=Asked, body=Asked)
+    async def handler() -> None: ...
+
+    assert requests.query(asked(handler), Asked) == Asked()
+    with pytest.raises(TypeError, match="declares other parameters"):
+        requests.query(asked(handler), Other)
+    with pytest.raises(TypeError, match="declares another body"):
+        await requests.body(asked(handler), Other)
 
 
 # /docs ----------------------------------------------------------------------------------------------------------------
