@@ -107,7 +107,7 @@ def _body(document: Json, body: Json | None) -> str:
         f"<h3>Example: {escape(name)}</h3>{_pre(json.dumps(example['value'], indent=2, ensure_ascii=False))}"
         for name, example in content.get("examples", {}).items()
     )
-    return f"<h3>Body{needed}</h3>{_fields(document, content['schema'])}{examples}"
+    return f"<h3>Body{needed}</h3>{_fields(document, content['schema'], asked=True)}{examples}"
 
 
 def _answers(document: Json, responses: Json) -> str:
@@ -139,36 +139,49 @@ def _resolved(document: Json, told: Json) -> Json:
     return told
 
 
-def _fields(document: Json, schema: Json) -> str:
+def _fields(document: Json, schema: Json, *, asked: bool = False) -> str:
+    """`asked`: they are to be given, so which of them must be is of use."""
     rows = "".join(
-        f"<tr><td><code>{escape(path)}</code></td><td>{escape(_type(document, of))}</td>"
+        f"<tr><td><code>{escape(path)}</code></td>"
+        f"<td>{escape(_type(document, of))}{', required' if asked and required else ''}</td>"
         f"<td>{_code(escape(of.get('description') or ''))}</td></tr>"
-        for path, of in _flat(document, schema)
+        for path, of, required in _flat(document, schema)
     )
     about = _resolved(document, schema).get("description", "")
     told = f"<p>{escape(_type(document, schema))}. {_code(escape(about))}</p>"
     return told + (f"<table>{rows}</table>" if rows else "")
 
 
-def _flat(document: Json, schema: Json, prefix: str = "", depth: int = 0) -> list[tuple[str, Json]]:
-    """The fields of a schema and of what is in them, by path."""
-    found: list[tuple[str, Json]] = []
-    for part in _parts(document, schema):
-        if depth == DEEPEST:
-            break
+def _flat(document: Json, schema: Json, prefix: str = "", depth: int = 0) -> list[tuple[str, Json, bool]]:
+    """The fields of a schema and of what is in them, by path, with the kind where there are several; if required."""
+    if depth == DEEPEST:
+        return []
+    found: list[tuple[str, Json, bool]] = []
+    parts = _parts(document, schema)
+    kinds = [part for part in parts if "properties" in part]
+    for part in parts:
+        base = prefix + (f"<{_kind_of(part)}>" if len(kinds) > 1 and part in kinds else "")
         if part.get("type") == "array" and "items" in part:
-            found += _flat(document, part["items"], f"{prefix}[]", depth + 1)
+            found += _flat(document, part["items"], f"{base}[]", depth + 1)
         for name, of in part.get("properties", {}).items():
-            path = f"{prefix}.{name}" if prefix else name
-            found += [(path, of), *_flat(document, of, path, depth + 1)]
-    return list({path: (path, of) for path, of in reversed(found)}.values())[::-1]
+            path = f"{base}.{name}" if base else name
+            found += [(path, of, name in part.get("required", ())), *_flat(document, of, path, depth + 1)]
+    return found
+
+
+def _kind_of(part: Json) -> str:
+    """Of several, as its `type` says, or else its name."""
+    of_type = part["properties"].get("type", {})
+    return of_type.get("const") or "|".join(of_type.get("enum", [])) or part.get("title", "")
 
 
 def _parts(document: Json, schema: Json) -> list[Json]:
     """It, or each of its alternatives."""
     resolved = _resolved(document, schema)
     alternatives = resolved.get("anyOf") or resolved.get("oneOf")
-    return [part for one in alternatives for part in _parts(document, one)] if alternatives else [resolved]
+    if not alternatives or "properties" in resolved:
+        return [resolved]
+    return [part for one in alternatives for part in _parts(document, one)]
 
 
 def _type(document: Json, schema: Json) -> str:
@@ -203,8 +216,12 @@ _BOUNDS = {
 
 
 def _bounds(schema: Json) -> str:
-    told = [words.format(schema[name]) for name, words in _BOUNDS.items() if name in schema and _is_short(schema[name])]
+    told = [words.format(_shown(schema[name])) for name, words in _BOUNDS.items() if _is_short(schema.get(name))]
     return f" ({', '.join(told)})" if told else ""
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 _UNSAID = (None, "", STORABLE)

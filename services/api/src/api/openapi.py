@@ -152,7 +152,7 @@ def _of_owner(path: str) -> Json:
 def _operation(route: Route, operation: Operation, types: _Types) -> Json:
     access = access_of(route.handler)
     told: Json = {
-        "operationId": f"{_tag(route)}_{route.handler.__name__}_{route.method.lower()}",
+        "operationId": f"{_module(route)}_{route.handler.__name__}_{route.method.lower()}",
         "tags": [_tag(route)],
         "summary": operation.summary,
         "parameters": [*_of_path(route.path, operation), *_of_query(operation.query), *_of_headers(route, operation)],
@@ -166,8 +166,12 @@ def _operation(route: Route, operation: Operation, types: _Types) -> Json:
     return told
 
 
-def _tag(route: Route) -> str:
+def _module(route: Route) -> str:
     return route.handler.__module__.rpartition(".")[2]
+
+
+def _tag(route: Route) -> str:
+    return _module(route).partition("_")[0]
 
 
 def _of_path(path: str, operation: Operation) -> list[Json]:

@@ -34,7 +34,7 @@ class WcProduct(_Wc):
     id: Id
     type: LooseText = ""
     date_modified_gmt: LooseTime = None
-    categories: Annotated[tuple[_Category, ...], nothing_is(tuple), Field(max_length=100)] = ()
+    categories: Annotated[tuple[_Category, ...], Field(max_length=100), nothing_is(tuple)] = ()
 
 
 class WcCoupon(_Wc):

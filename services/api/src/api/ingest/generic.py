@@ -176,7 +176,7 @@ class _RefundTold(_Given):
 class _DisputeTold(_Given):
     id: Annotated[Text, Field(min_length=1, max_length=200)]
     order_id: Id | None = None
-    payments: Annotated[tuple[_Payment, ...], nothing_is(tuple), Field(max_length=10)] = ()
+    payments: Annotated[tuple[_Payment, ...], Field(max_length=10), nothing_is(tuple)] = ()
     charge: _Payment | None = None
     payment_intent: _Payment | None = None
     amount: NotNegative

@@ -175,8 +175,8 @@ class _WcCoupon(_Wc):
 
 _Coupons = BeforeValidator(_coupons, json_schema_input_type=tuple[_WcCoupon, ...])
 _Meta = BeforeValidator(_meta, json_schema_input_type=tuple[_WcMeta, ...])
-_Lines = Annotated[tuple[_WcLine, ...], nothing_is(tuple), Field(max_length=10_000)]
-_Refunds = Annotated[tuple[_WcRefund, ...], nothing_is(tuple), Field(max_length=1_000), AfterValidator(_unique_ids)]
+_Lines = Annotated[tuple[_WcLine, ...], Field(max_length=10_000), nothing_is(tuple)]
+_Refunds = Annotated[tuple[_WcRefund, ...], Field(max_length=1_000), nothing_is(tuple), AfterValidator(_unique_ids)]
 
 
 class WcOrder(_Wc):
