@@ -1,11 +1,12 @@
 """What a service's process asks of its system."""
 
+import asyncio
 import resource
 from collections.abc import Iterator
 
 import pytest
 
-from shared.service import _open_many
+from shared.service import _cancel, _open_many
 
 
 @pytest.fixture
@@ -21,3 +22,19 @@ def test_a_service_may_open_as_many_connections_as_its_system_lets_it(limit: tup
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))
     _open_many()
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
+
+
+async def test_a_task_whose_library_keeps_a_cancellation_to_itself_ends_all_the_same() -> None:
+    answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def connect_then_stay() -> None:
+        await asyncio.wait_for(answered, 60)
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(connect_then_stay())
+    await asyncio.sleep(0)
+    answered.set_result("connected")  # in the same moment as the cancellation: before 3.12, wait_for returns it
+
+    await _cancel({task})
+
+    assert task.done()

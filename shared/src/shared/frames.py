@@ -50,7 +50,8 @@ class _Underlay(UnderlayConnection):
         **kwargs: Any,
     ) -> aiormq.abc.AbstractConnection:
         connection = _Underlying(url, **kwargs)
-        await asyncio.wait_for(connection.connect(), timeout)
+        async with asyncio.timeout(timeout):
+            await connection.connect()
         await connection.ready()
         return connection
 

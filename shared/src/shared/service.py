@@ -4,7 +4,7 @@ import asyncio
 import gc
 import resource
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,6 +32,8 @@ COMMAND_DAYS = 30
 """How long a repeated command gets its first answer."""
 SUSPECT_DAYS = 7
 """How long a message's unfinished tries are remembered."""
+CANCELLED_AGAIN = 1.0
+"""Seconds after which a task that goes on is cancelled once more."""
 
 
 @dataclass(slots=True)
@@ -130,9 +132,13 @@ async def _until_cancelled(clean_up: Callable[[], Awaitable[None]]) -> None:
         await clean_up()
 
 
-async def _cancel(tasks: "set[asyncio.Task[None]]") -> None:
-    for task in tasks:
-        task.cancel()
+async def _cancel(tasks: "Collection[asyncio.Task[None]]") -> None:
+    """Until they have ended. Once is not enough: before Python 3.12, a library's `wait_for` whose answer comes in the
+    same moment keeps the cancellation to itself."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=CANCELLED_AGAIN)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
