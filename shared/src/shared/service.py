@@ -134,7 +134,8 @@ async def _until_cancelled(clean_up: Callable[[], Awaitable[None]]) -> None:
 
 async def _cancel(tasks: "Collection[asyncio.Task[None]]") -> None:
     """Until they have ended. Once is not enough: before Python 3.12, a library's `wait_for` whose answer comes in the
-    same moment keeps the cancellation to itself."""
+    same moment keeps the cancellation to itself.
+    """
     while running := [task for task in tasks if not task.done()]:
         for task in running:
             task.cancel()
