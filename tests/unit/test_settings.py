@@ -1,9 +1,11 @@
 """What an operator reads of a mistake in the environment."""
 
+from pathlib import Path
+
 import pytest
 
 from dispatcher.settings import DispatcherSettings
-from shared.settings import load
+from shared.settings import DatabaseSettings, load
 
 GOOD = {
     "TRUSTLENS_DATABASE_URL": "postgresql://localhost/trustlens",
@@ -37,3 +39,27 @@ def test_a_mistake_in_a_list_is_told_by_its_variable_and_item(
         "TRUSTLENS_RETRY_DELAYS item 2",
         "TRUSTLENS_ALLOWED_TARGETS item 1",
     }
+
+
+def test_what_is_missing_is_told_together_with_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in GOOD:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TRUSTLENS_POOL_SIZE", "1")
+    with pytest.raises(SystemExit):
+        load(DispatcherSettings)
+    told = capsys.readouterr().err
+    assert all(f"{name}: " in told for name in (*GOOD, "TRUSTLENS_POOL_SIZE"))
+
+
+def test_a_file_of_a_variables_name_says_what_the_variable_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRUSTLENS_DATABASE_URL", raising=False)
+    (tmp_path / "trustlens_database_url").write_text("postgresql://file/trustlens\n")
+    (tmp_path / "of_somebody_else").write_text("")
+    assert load(DatabaseSettings, tmp_path).database_url == "postgresql://file/trustlens"
+    monkeypatch.setenv("TRUSTLENS_DATABASE_URL", "postgresql://variable/trustlens")
+    assert load(DatabaseSettings, tmp_path).database_url == "postgresql://variable/trustlens"
+    assert load(DatabaseSettings, tmp_path / "none").database_url == "postgresql://variable/trustlens"

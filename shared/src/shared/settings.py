@@ -2,19 +2,28 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SECRETS = Path("/run/secrets")
+"""Where docker-compose and our Kubernetes manifests put secrets as files."""
 
-class Settings(BaseSettings):
-    """Read from TRUSTLENS_* variables."""
 
-    model_config = SettingsConfigDict(env_prefix="TRUSTLENS_", frozen=True, extra="ignore")
+class DatabaseSettings(BaseSettings):
+    """Read from TRUSTLENS_* variables, and what these do not say from files of their names, in lower case."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRUSTLENS_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     database_url: str = Field(pattern=r"^postgres(ql)?://.+")
     """postgresql://user:password@host:port/database"""
+
+
+class Settings(DatabaseSettings):
     amqp_url: str = Field(pattern=r"^amqps?://.+")
     """amqp://user:password@host:port/vhost"""
     secret_keys: str = Field(min_length=44)
@@ -34,16 +43,21 @@ class Settings(BaseSettings):
     batch_size: int = Field(default=200, ge=1, le=2000)
     """Most messages in one transaction."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least of what is logged."""
     log_format: Literal["auto", "console", "json"] = "auto"
+    """How lines of the log look; auto: for people on a terminal, else JSON."""
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=DatabaseSettings)
 
 
-def load(kind: type[S]) -> S:
-    """The settings from the environment; on mistakes prints all of them and exits with 2."""
+def load(kind: type[S], secrets: Path = SECRETS) -> S:
+    """The settings from the environment and the files of secrets; on mistakes prints all of them and exits with 2."""
     try:
-        return kind()  # type: ignore[call-arg]  # the environment fills them
+        return kind(_secrets_dir=secrets if secrets.is_dir() else None)  # type: ignore[call-arg]  # pydantic's own
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201  # no logs yet
+        raise SystemExit(2) from None
     except ValidationError as error:
         for mistake in error.errors():
             print(f"{_place(mistake['loc'])}: {mistake['msg']}", file=sys.stderr)  # noqa: T201  # no logs yet
