@@ -10,11 +10,11 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from dispatcher.attempt import ATTEMPT, _tell, on_terminal
+from dispatcher.attempt import _tell
 from dispatcher.classify import Answer
 from dispatcher.deliveries import Delivery, Step
 from dispatcher.recorder import Record
-from shared.log import Terminal
+from shared.log import ATTEMPT, Terminal
 
 NOW = datetime(2026, 6, 5, 14, 23, 5, tzinfo=UTC)
 TOLD: dict[str, Any] = {
@@ -36,7 +36,7 @@ LINE = "14:23:05 score_update 984f75c8 01a20f98 abababababab    500 2/4    31 12
 
 
 def on_screen(**changes: object) -> str:
-    return Terminal({ATTEMPT: on_terminal})(None, "warning", TOLD | changes)
+    return Terminal(colours=False)(None, "warning", TOLD | changes)
 
 
 def test_an_attempt_is_one_line() -> None:
@@ -80,12 +80,23 @@ def test_other_events_are_told_key_by_key() -> None:
     assert "01a20f98-0e1a" in on_screen(event="endpoint.down")
 
 
+def test_the_frames_of_an_error_stand_under_its_line() -> None:
+    told = {"event": "api.failed", "level": "error", "timestamp": "14:23:05", "error": "KeyError"}
+    line, *frames = Terminal(colours=False)(None, "error", told | {"trace": "  File a\n  File b\n"}).splitlines()
+    assert (line.split()[-1], frames) == ("error=KeyError", ["  File a", "  File b"])
+
+
+def test_on_a_screen_that_has_colours_what_failed_stands_out() -> None:
+    failed = Terminal(colours=True)(None, "warning", dict(TOLD))
+    assert failed == f"\x1b[33m{LINE}\x1b[0m"
+    assert Terminal(colours=True)(None, "info", TOLD | {"level": "info"}) == LINE
+
+
 PROCESS = """
 import json, sys, structlog
-from dispatcher.attempt import ATTEMPT, on_terminal
 from shared import log
-log.configure("dispatcher", form=sys.argv[1], lines={ATTEMPT: on_terminal})
-structlog.get_logger().warning(ATTEMPT, **json.loads(sys.argv[2]))
+log.configure("dispatcher", form=sys.argv[1])
+structlog.get_logger().warning("delivery.attempt", **json.loads(sys.argv[2]))
 """
 
 

@@ -15,6 +15,7 @@ from cli import (
     jobs,
     keys,
     listen,
+    logs,
     migrate,
     personas_run,
     replay,
@@ -36,7 +37,7 @@ app = typer.Typer(
 app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("status")(stack.status)
-app.command("logs")(stack.logs)
+app.command("logs")(logs.logs)
 app.command("migrate")(migrate.migrate)
 app.command("demo")(demo.command)
 app.command("replay")(replay.command)

@@ -1,7 +1,6 @@
-"""`trustlens up`, `down`, `status`, `logs`: the local stack of this checkout."""
+"""`trustlens up`, `down`, `status`: the local stack of this checkout."""
 
 import os
-from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -35,14 +34,3 @@ def status() -> None:
     Console().print(table)
     if not all(one.state in {"ready", "yours"} for one in statuses):
         raise typer.Exit(1)
-
-
-def logs(
-    service: Annotated[str, typer.Argument(help="scorer, rule-engine, dispatcher, api, postgres or rabbitmq.")] = "",
-    *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes (Ctrl-C ends it).")] = False,
-    lines: Annotated[int, typer.Option(min=0, help="How many of the last lines.")] = 50,
-) -> None:
-    """Show the last lines of one log, or of all."""
-    paths = Stack().logs(service or None)
-    os.execvp("tail", ["tail", f"--lines={lines}", *(["-F"] if follow else []), "--", *map(str, paths)])  # noqa: S606, S607 - tail is everywhere

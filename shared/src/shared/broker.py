@@ -170,7 +170,7 @@ class Broker:
         try:
             await self._publishing.basic_publish(body, routing_key=to, properties=properties, timeout=CONFIRM_TIMEOUT)
         except BROKER_ERRORS as error:
-            log.warning("broker.reply_not_sent", correlation_id=correlation_id, error=type(error).__name__)
+            log.warning("broker.reply_not_sent", command_id=correlation_id, error=type(error).__name__)
 
 
 async def _write(

@@ -341,7 +341,7 @@ class Asker:
                     ),
                 )
             except BROKER_ERRORS as error:
-                log.warning("commands.not_sent", to=queue, error=type(error).__name__)
+                log.warning("commands.not_sent", queue=queue, error=type(error).__name__)
                 await asyncio.sleep(0.1)
             else:
                 return channel
@@ -357,6 +357,6 @@ class Asker:
     async def _on_answer(self, delivered: aiormq.abc.DeliveredMessage) -> None:
         waiting = self._waiting.get(delivered.header.properties.correlation_id or "")
         if waiting is None or waiting.done():
-            log.info("commands.late_answer", correlation_id=delivered.header.properties.correlation_id)
+            log.info("commands.late_answer", command_id=delivered.header.properties.correlation_id)
             return
         waiting.set_result(Answer.model_validate_json(delivered.body))

@@ -200,7 +200,6 @@ class Consumer(Generic[T]):
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this data's: is_transient said so
             if len(parsed) == 1:
-                log.error("consumer.rejected", queue=self._queue, error=type(error).__name__, at=_place(error))
                 return [(parsed[0][0], error)]
             middle = len(parsed) // 2
             return await self._rejected(parsed[:middle], stop) + await self._rejected(parsed[middle:], stop)
@@ -270,7 +269,13 @@ class Consumer(Generic[T]):
                 await _pause(1, stop)
 
     def _copy(self, message: Message, verdict: Dead) -> Outgoing:
-        log.error("consumer.dead", queue=self._queue, message_id=message.id, reason=verdict.reason)
+        log.error(
+            "consumer.dead",
+            queue=self._queue,
+            message_id=message.id,
+            reason=verdict.reason,
+            error=verdict.error,
+        )
         return Outgoing(
             id=derived(message.id, self._queue),
             exchange=DIRECT,

@@ -56,9 +56,12 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, _TRANSIENT)
 
 
+def is_misconfigured(error: BaseException) -> bool:
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_SETTINGS_CLASSES)
+
+
 def _may_connect_later(error: BaseException) -> bool:
-    mistaken = isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_SETTINGS_CLASSES)
-    return is_transient(error) and not mistaken
+    return is_transient(error) and not is_misconfigured(error)
 
 
 def _tell_waiting(state: tenacity.RetryCallState) -> None:

@@ -1,24 +1,18 @@
-"""Logs: for people on a terminal, JSON otherwise. Event names are dotted, everything else is a key."""
+"""Logs: for people on a terminal, JSON otherwise. Event names are dotted, everything else is a key: docs/logging.md."""
 
 import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import structlog
 
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-
-Line = Callable[[Mapping[str, Any]], str]
-"""How the keys of one event are written on a terminal, behind the time."""
-Lines = Mapping[str, Line]
-"""Of events that have too many keys to be read there one by one, by their names."""
-NO_LINES: Lines = MappingProxyType({})
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+ATTEMPT = "delivery.attempt"
 
 
-def configure(service: str, *, level: str = "info", form: str = "auto", lines: Lines = NO_LINES) -> None:
+def configure(service: str, *, level: str = "info", form: str = "auto") -> None:
     """Set up structlog once per process. `form`: auto, console or json; auto asks whether stdout is a terminal."""
     console = form == "console" or (form == "auto" and sys.stdout.isatty())
     shared: list[structlog.typing.Processor] = [
@@ -27,8 +21,8 @@ def configure(service: str, *, level: str = "info", form: str = "auto", lines: L
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
     ]
     structlog.configure(
-        processors=[*shared, *_rendering(console=console, lines=lines)],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        processors=[*shared, *_rendering(console=console)],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
@@ -59,9 +53,9 @@ def _without_traceback(_: object, __: str, event: structlog.typing.EventDict) ->
     return event
 
 
-def _rendering(*, console: bool, lines: Lines = NO_LINES) -> list[structlog.typing.Processor]:
+def _rendering(*, console: bool) -> list[structlog.typing.Processor]:
     if console:
-        return [Terminal(lines)]
+        return [Terminal(colours=sys.stdout.isatty())]
     return [_as_json]
 
 
@@ -84,13 +78,35 @@ def _as_json(_: object, __: str, event: structlog.typing.EventDict) -> str:
     return _encoded(event)
 
 
-class Terminal:
-    """Renders for people: by an event's own line, else key by key."""
+def attempt_line(told: Mapping[str, Any]) -> str:
+    """An attempt's line: event, delivery, endpoint, customer, status, attempt n/m, ms, what is next, why.
 
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
-        self._by_key = structlog.dev.ConsoleRenderer(pad_event_to=24)
+    With the time before it, everything but the reason is in 80 columns.
+    """
+    return (
+        f"{told['event_type']:12.12} {told['delivery']:8.8} {told['endpoint']:8.8} {told['customer']:12.12}"
+        f" {told['status']!s:>6.6} {told['attempt']:>3} {told['ms']:>5} {told['next']} {told['why'] or ''}"
+    ).rstrip()
+
+
+_LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {ATTEMPT: attempt_line}
+"""Of events that have too many keys to be read one by one."""
+_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m"}
+_PLAIN = "\x1b[0m"
+
+
+class Terminal:
+    """Renders for people, on a service's terminal and in `trustlens logs`: by an event's own line, else key by key."""
+
+    def __init__(self, *, colours: bool) -> None:
+        self._colours = _COLOURS if colours else {}
+        self._by_key = structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=24)
 
     def __call__(self, logger: Any, name: str, event: structlog.typing.EventDict) -> str:
-        line = self._lines.get(str(event["event"]))
-        return f"{event['timestamp']} {line(event)}" if line else self._by_key(logger, name, event)
+        frames = event.pop("trace", "")
+        line = _LINES.get(str(event["event"]))
+        if line is None:
+            return f"{self._by_key(logger, name, event)}\n{frames}".rstrip("\n")
+        colour = self._colours.get(str(event.get("level")))
+        text = f"{event['timestamp']} {line(event)}"
+        return f"{colour}{text}{_PLAIN}" if colour else text

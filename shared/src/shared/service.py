@@ -4,6 +4,7 @@ import asyncio
 import gc
 import resource
 import signal
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -188,20 +189,31 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]], stop: asy
             return
 
 
-def main(
-    name: str,
-    kind: type[S],
-    run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]],
-    *,
-    lines: logs.Lines = logs.NO_LINES,
-) -> None:
-    """A service's process: settings from the environment, logs, and `run` until SIGTERM or SIGINT."""
+def main(name: str, kind: type[S], run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """A service's process: settings from the environment, logs, and `run` until SIGTERM or SIGINT. 1: it failed."""
     settings = load(kind)
-    logs.configure(name, level=settings.log_level, form=settings.log_format, lines=lines)
+    logs.configure(name, level=settings.log_level, form=settings.log_format)
     log.info("service.starting")
     _collect_seldom()
     _open_many()
-    uvloop.run(_until_signalled(settings, run))
+    try:
+        uvloop.run(_until_signalled(settings, run))
+    except Exception as error:  # noqa: BLE001  # Python would tell of it in lines of its own, with values
+        _tell_end(error)
+        raise SystemExit(1) from None
+
+
+def _tell_end(error: Exception) -> None:
+    """In the error's own words only where they are about the installation: others may repeat a customer's data."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    words = isinstance(error, db.SchemaTooOldError | OSError) or db.is_misconfigured(error)
+    log.error(
+        "service.failed",
+        error=type(error).__name__,
+        why=str(error) if words else None,
+        trace="".join(traceback.format_tb(error.__traceback__)),
+    )
 
 
 def _collect_seldom() -> None:

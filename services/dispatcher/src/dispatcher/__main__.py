@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 
 from dispatcher import replay, store
-from dispatcher.attempt import ATTEMPT, Attempts, on_terminal
+from dispatcher.attempt import Attempts
 from dispatcher.clock import Clock, utc_now
 from dispatcher.commands import EndpointCommands
 from dispatcher.directory import Directory
@@ -132,4 +132,4 @@ def _owner(
 
 
 if __name__ == "__main__":
-    main("dispatcher", DispatcherSettings, run, lines={ATTEMPT: on_terminal})
+    main("dispatcher", DispatcherSettings, run)

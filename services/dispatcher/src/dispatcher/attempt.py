@@ -2,11 +2,10 @@
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -20,11 +19,10 @@ from dispatcher.endpoints import Target
 from dispatcher.metrics import ATTEMPT_SECONDS, ATTEMPTS, EVENT_SECONDS, SUPPRESSED
 from dispatcher.recorder import Record, Recorder
 from dispatcher.send import Sender
+from shared.log import ATTEMPT
 from shared.targets import Reach
 
 log = structlog.get_logger()
-
-ATTEMPT = "delivery.attempt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +126,7 @@ _ATTEMPTS = cache(ATTEMPTS.labels)
 
 def _tell(record: Record, step: Step | None) -> None:
     delivery, answer = record.delivery, record.answer
-    told = {
+    told: dict[str, object] = {
         "delivery": str(delivery.id),
         "endpoint": str(delivery.target_id),
         "event_type": delivery.event,
@@ -145,24 +143,14 @@ def _tell(record: Record, step: Step | None) -> None:
     ATTEMPT_SECONDS.observe(answer.duration_ms / 1000)
     if status == "delivered" and not delivery.asked:
         EVENT_SECONDS.observe((record.at - delivery.recorded_at).total_seconds() + answer.duration_ms / 1000)
-    write = log.info if status == "delivered" else log.warning
-    write(
-        ATTEMPT,
-        **told,
-        status=answer.phase or answer.status_code,  # a 200 whose body broke off is no 200
-        attempt=f"{delivery.attempts + 1}/{delivery.max_attempts + bool(step and step.uncounted)}",
-        ms=answer.duration_ms,
-        next=f"{step.wait.total_seconds():.0f} s" if step and step.wait and status == "retrying" else status,
-        why=answer.words,
-    )
-
-
-def on_terminal(told: Mapping[str, Any]) -> str:
-    """An attempt's line for people: event, delivery, endpoint, customer, status, attempt n/m, ms, what is next, why.
-
-    With the time before it, everything but the reason is in 80 columns.
-    """
-    return (
-        f"{told['event_type']:12.12} {told['delivery']:8.8} {told['endpoint']:8.8} {told['customer']:12.12}"
-        f" {told['status']!s:>6.6} {told['attempt']:>3} {told['ms']:>5} {told['next']} {told['why'] or ''}"
-    ).rstrip()
+    told |= {
+        "status": answer.phase or answer.status_code,  # a 200 whose body broke off is no 200
+        "attempt": f"{delivery.attempts + 1}/{delivery.max_attempts + bool(step and step.uncounted)}",
+        "ms": answer.duration_ms,
+        "next": f"{step.wait.total_seconds():.0f} s" if step and step.wait and status == "retrying" else status,
+        "why": answer.words,
+    }
+    if status == "delivered":
+        log.info(ATTEMPT, **told)
+    else:
+        log.warning(ATTEMPT, **told)

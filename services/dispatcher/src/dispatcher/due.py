@@ -192,7 +192,7 @@ class Due:
         bodies = await store.bodies(connection, deliveries)
         for d in deliveries:
             if (d.source_id, d.shape) not in bodies:  # erased this moment; if not, it is found again, and told again
-                log.error("delivery.no_body", delivery=str(d.id))
+                log.warning("delivery.no_body", delivery=str(d.id))
         targets = await self._directory.targets(connection, {(d.store_id, d.target_id) for d in deliveries})
         return [
             Job(

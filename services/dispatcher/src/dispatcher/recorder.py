@@ -210,4 +210,6 @@ async def _act(
 
 async def _disable(connection: Connection, endpoint_ids: Collection[UUID]) -> None:
     if endpoint_ids and (stores := await store.disable_retried(connection, endpoint_ids, GONE_REASON)):
+        for endpoint in endpoint_ids:
+            log.warning("endpoint.disabled", endpoint=str(endpoint), why=GONE_REASON)
         await store.bump_revision(connection, stores)

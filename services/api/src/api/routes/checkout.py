@@ -219,7 +219,7 @@ async def _count(state: State, store_id: UUID, who: Submitter, of_store: Gate, n
 async def _locked_out(state: State, store_id: UUID, entry: Entry, of_store: Gate) -> None:
     """Written down; the third device within ten minutes freezes the checkout for everybody."""
     await store.record(state.pool, store_id, [entry])
-    log.info("gate.locked_out", store_id=str(store_id), reason=entry.detail)
+    log.info("gate.locked_out", store=str(store_id), reason=entry.detail)
     if not of_store.settings.escalation:
         return
     attack = await store.read_attack(state.pool, store_id, entry.at)
@@ -235,7 +235,7 @@ async def _locked_out(state: State, store_id: UUID, entry: Entry, of_store: Gate
 async def _freeze(state: State, store_id: UUID, wanted: Freeze, *, over: bool) -> None:
     if await store.freeze(state.pool, store_id, wanted, over=over):
         await store.record(state.pool, store_id, [Entry("frozen", wanted.frozen_at, detail=wanted.reason)])
-        log.warning("gate.frozen", store_id=str(store_id), actor=wanted.actor, until=wanted.frozen_until.isoformat())
+        log.warning("gate.frozen", store=str(store_id), actor=wanted.actor, until=wanted.frozen_until.isoformat())
 
 
 @needs("read")
@@ -263,7 +263,7 @@ async def freeze(request: web.Request, key: Key) -> web.Response:
 async def unfreeze(request: web.Request, key: Key) -> web.Response:
     """Also where there is none. Lockouts from before it do not bring another."""
     if await store.unfreeze(request.app[STATE].pool, key.store_id, datetime.now(UTC)):
-        log.warning("gate.unfrozen", store_id=str(key.store_id), actor=f"key:{key.prefix}")
+        log.info("gate.unfrozen", store=str(key.store_id), actor=f"key:{key.prefix}")
     return web.Response(status=204)
 
 

@@ -172,7 +172,7 @@ async def export(request: web.Request, key: Key) -> web.StreamResponse:
     with SpooledTemporaryFile(max_size=_SPOOL) as spool:
         async for text in exports.export_customer(request.app[STATE].pool, key.store_id, hashed):
             spool.write(text.encode())
-        log.info("api.exported", store_id=str(key.store_id), actor=f"key:{key.prefix}")
+        log.info("api.exported", store=str(key.store_id), actor=f"key:{key.prefix}")
         return await _sent(request, spool)
 
 

@@ -45,7 +45,7 @@ async def show(request: web.Request, key: Key) -> web.Response:
     message = next((one for one in found if one.id == request.match_info["id"]), None)
     if message is None:
         raise _not_found()
-    _tell("api.dead_shown", key, message)
+    log.info("api.dead_shown", **_place(key, message))
     body = message.body.decode("utf-8", "replace")
     return as_json(DeadLetterShown(**_told(message), body=body))
 
@@ -65,7 +65,7 @@ async def redrive(request: web.Request, key: Key) -> web.Response:
     message = await dead.redrive(state.pool, state.broker, key.store_id, request.match_info["id"], queues)
     if message is None:
         raise _not_found()
-    _tell("api.dead_redriven", key, message)
+    log.info("api.dead_redriven", **_place(key, message))
     return as_json(DeadLetter(**_told(message)))
 
 
@@ -90,9 +90,14 @@ def _told(message: DeadMessage) -> dict[str, Any]:
     }
 
 
-def _tell(what: str, key: Key, message: DeadMessage) -> None:
-    actor = f"key:{key.prefix}"
-    log.info(what, store_id=str(key.store_id), actor=actor, queue=message.queue, message_id=message.id)
+def _place(key: Key, message: DeadMessage) -> dict[str, str]:
+    """Which message, and who asked for it: for the log."""
+    return {
+        "store": str(key.store_id),
+        "actor": f"key:{key.prefix}",
+        "queue": message.queue,
+        "message_id": message.id,
+    }
 
 
 def _not_found() -> ApiError:

@@ -174,7 +174,7 @@ def _count_rejected(key: Key, number: int) -> None:
     """Without the fields: of those we do not know, the sender made up the names."""
     if number:
         INPUTS.labels(generic.SOURCE, "rejected").inc(number)
-        log.info("ingest.rejected", store_id=str(key.store_id), actor=f"key:{key.prefix}", items=number)
+        log.info("ingest.rejected", store=str(key.store_id), actor=f"key:{key.prefix}", items=number)
 
 
 async def _secrets(request: web.Request, key: Key) -> StoreSecrets:
