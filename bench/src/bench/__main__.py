@@ -36,7 +36,7 @@ def bench(
     sizes = scenarios.sizes(full=full, scale=scale)
     results: list[Result] = []
     with site() as where:
-        machine = uvloop.run(scenarios.machine(where))
+        machine = uvloop.run(scenarios.machine(where.stack))
         for name in wanted:
             results.append(uvloop.run(scenarios.measure(name, where, sizes, orders)))
             Console().print(table(results[-1:]))

@@ -29,6 +29,7 @@ from bench import (
 )
 from bench.report import Result
 from bench.stack import Site
+from local_stack.stack import Stack
 
 OF_THE_SCORER = ("scoring", "growth", "explain", "burst", "hub", "lanes")
 OF_THE_DISPATCHER = ("dispatch", "delivery_latency", "fairness", "due_memory")
@@ -92,11 +93,11 @@ def sizes(*, full: bool, scale: float) -> Sizes:
     )
 
 
-async def machine(site: Site) -> dict[str, str]:
-    connection = await asyncpg.connect(site.stack.database_url)
+async def machine(stack: Stack) -> dict[str, str]:
+    connection = await asyncpg.connect(stack.database_url)
     postgres = await connection.fetchval("SHOW server_version")
     await connection.close()
-    broker = await aio_pika.connect(site.stack.amqp_url)
+    broker = await aio_pika.connect(stack.amqp_url)
     rabbitmq = broker.transport.connection.server_properties.get("version", "unknown")  # type: ignore[union-attr]
     await broker.close()
     return report.machine(postgres, str(rabbitmq))

@@ -1,0 +1,1 @@
+"""What the system survives: faults in a seeded order under a steady load, and books kept outside of it."""
