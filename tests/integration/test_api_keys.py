@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from api.settings import ApiSettings
-from api.stores import CreatedStore, create_key
+from api.stores import CreatedStore, create_key, save_last_used
 from api.usage import Usage
 from cli.app import app
 from support.api_client import BASE, ApiClient, serving
@@ -188,7 +188,7 @@ async def test_the_later_use_wins_whichever_replica_writes_last(api_store: Creat
     stop = asyncio.Event()
     stop.set()
     for at in (late, early):
-        usage = Usage(pool)
+        usage = Usage(pool, save_last_used)
         usage.note(key_id, at)
         await usage.run(60, stop)
 

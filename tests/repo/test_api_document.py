@@ -6,7 +6,21 @@ from itertools import chain
 
 import pytest
 
-from api.routes import audit, customers, dead, deliveries, ingest, jobs, keys, rules, rules_try, stats, store, webhooks
+from api.routes import (
+    audit,
+    customers,
+    dead,
+    deliveries,
+    ingest,
+    jobs,
+    keys,
+    rules,
+    rules_try,
+    stats,
+    store,
+    sync,
+    webhooks,
+)
 from cli.customers import app
 from local_stack.folder import CHECKOUT
 
@@ -30,7 +44,7 @@ def test_each_line_of_the_seed_has_a_request_and_a_test() -> None:
 
 def test_each_route_is_told() -> None:
     """Those of rules in a page of their own; PUT and POST that stand for PATCH once for all."""
-    modules = (audit, customers, dead, deliveries, ingest, jobs, keys, stats, store, webhooks)
+    modules = (audit, customers, dead, deliveries, ingest, jobs, keys, stats, store, sync, webhooks)
     routes = {(route.method, route.path) for route in chain.from_iterable(module.ROUTES for module in modules)}
     patched = {path for method, path in routes if method == "PATCH"}
     alike = {(method, path) for method in ("PUT", "POST") for path in patched if ("GET", path) in routes} - {

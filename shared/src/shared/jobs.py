@@ -2,6 +2,8 @@
 
 Each page commits together with its progress. So whoever finds a job after a crash goes on behind its last page; of one
 that carries what it found so far in memory, from its beginning.
+
+What a page has to wait for outside Postgres is prepared before its transaction begins.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ import structlog
 from shared.db import Connection, Pool, is_transient
 from shared.jsontext import dumps
 from shared.outbox import Outbox, Transaction
+from shared.pause import pause
 
 log = structlog.get_logger()
 
@@ -24,6 +27,10 @@ LEASE = timedelta(seconds=30)
 """How long nobody else goes on with a job whose last page was done by somebody."""
 LATER = timedelta(seconds=1)
 """How long a job rests whose next page has to wait; others are done meanwhile."""
+RENEW_EVERY = 10.0
+"""Seconds between two looks whether a job whose page is being prepared is still ours."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks for jobs, where nothing wakes whoever does them."""
 TELL_EVERY = 5.0
 """Seconds between two lines about the progress of one job."""
 
@@ -62,19 +69,81 @@ The job as it was: its next page has to wait.
 """
 
 
-class Jobs:
-    """One service's jobs. `pages`: how each kind does a page."""
+Prepare = Callable[[Job], Awaitable[Page]]
+"""Waits for whatever the next page needs from outside, and tells how to do that page."""
 
-    def __init__(self, pool: Pool, outbox: Outbox, schema: str, pages: Mapping[str, Page]) -> None:
+
+class GivenUpError(Exception):
+    """The job cannot be done. The error is told to whoever asked for it, in its own words.
+
+    Nothing of the page is kept, so that a job which begins at its position goes on there. `result`: what it had found.
+    """
+
+    def __init__(self, words: str, result: Mapping[str, Any] | None = None) -> None:
+        super().__init__(words)
+        self.result = result
+
+
+class _NotOursError(Exception):
+    """Cancelled, or another replica has it, or we are to stop."""
+
+
+class Jobs:
+    """One service's jobs. `pages`: how each kind does a page; `prepared`: those that first wait for others."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        outbox: Outbox,
+        schema: str,
+        pages: Mapping[str, Page],
+        *,
+        prepared: Mapping[str, Prepare] | None = None,
+    ) -> None:
         self._pool = pool
         self._outbox = outbox
         self._table = f"{schema}.jobs"
         self._pages = pages
+        self._prepared = prepared or {}
 
     async def run_queued(self, stop: asyncio.Event) -> None:
         """Do what is queued, one job after the other, until nothing is left or `stop`."""
         while not stop.is_set() and (job := await self._claim()):
             await self._run(job, stop)
+
+    async def run_side_by_side(self, at_once: int, stop: asyncio.Event) -> None:
+        """Do what is queued, so many jobs at once, until `stop` and their ends. A long task."""
+        running: set[asyncio.Task[None]] = set()
+        try:
+            while not stop.is_set():
+                if len(running) < at_once and (job := await self._claim_soon()):
+                    running.add(asyncio.create_task(self._run_or_leave(job, stop), name=f"job.{job.kind}"))
+                else:
+                    await pause(LOOK_EVERY, stop)
+                running = {task for task in running if not task.done()}
+            await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+
+    async def _claim_soon(self) -> Job | None:
+        """None also where the database is away."""
+        try:
+            return await self._claim()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("jobs.waiting", error=type(error).__name__)
+            return None
+
+    async def _run_or_leave(self, job: Job, stop: asyncio.Event) -> None:
+        """What the database interrupts is found again once its lease is over."""
+        try:
+            await self._run(job, stop)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("job.left", job=str(job.id), kind=job.kind, error=type(error).__name__)
 
     async def _claim(self) -> Job | None:
         """The oldest job that nobody is doing."""
@@ -93,7 +162,13 @@ class Jobs:
             log.info("job.began", job=str(job.id), kind=job.kind)
         while not stop.is_set():
             try:
-                after = await self._page(job)
+                after = await self._page(job, stop)
+            except _NotOursError:
+                return
+            except GivenUpError as error:
+                log.warning("job.given_up", job=str(job.id), kind=job.kind, done=job.done)
+                await self._finish(self._pool, job, error=str(error), result=dumps(error.result) if error.result else None)
+                return
             except Exception as error:
                 if is_transient(error):
                     raise
@@ -110,12 +185,13 @@ class Jobs:
                 told = asyncio.get_running_loop().time()
                 log.info("job.progress", job=str(job.id), kind=job.kind, done=job.done)
 
-    async def _page(self, job: Job) -> Job | Found | None:
+    async def _page(self, job: Job, stop: asyncio.Event) -> Job | Found | None:
         """No job: that was all, or it was cancelled, or another replica has it."""
+        page = await self._page_of(job, stop)
         async with self._outbox.transaction() as transaction:
             if not await self._hold(transaction.connection, job):
                 return None
-            after = await self._pages[job.kind](transaction, job)
+            after = await page(transaction, job)
             match after:
                 case Job():
                     await self._advance(transaction.connection, after, LATER if after == job else LEASE)
@@ -126,6 +202,36 @@ class Jobs:
                 case _:
                     assert_never(after)
             return after
+
+    async def _page_of(self, job: Job, stop: asyncio.Event) -> Page:
+        """
+        Raises:
+            _NotOursError: the job was taken from us while we waited, or `stop` was set.
+        """
+        if job.kind not in self._prepared:
+            return self._pages[job.kind]
+        preparing = asyncio.ensure_future(self._prepared[job.kind](job))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            while not preparing.done():
+                await asyncio.wait({preparing, stopping}, timeout=RENEW_EVERY, return_when=asyncio.FIRST_COMPLETED)
+                if not preparing.done() and (stop.is_set() or not await self._renew(job)):
+                    raise _NotOursError
+            return preparing.result()
+        finally:
+            preparing.cancel()
+            stopping.cancel()
+
+    async def _renew(self, job: Job) -> bool:
+        """Hold on to it for a while longer; False: it is not ours any more."""
+        status = await self._pool.execute(
+            f"UPDATE {self._table} SET leased_until = now() + $3 WHERE id = $1 AND state = 'running'"
+            " AND coalesce(position, '') = $2",
+            job.id,
+            job.position,
+            LEASE,
+        )
+        return bool(status == "UPDATE 1")
 
     async def _hold(self, connection: Connection, job: Job) -> bool:
         """Whether the job still stands where we left it; nobody else touches it until the commit."""
@@ -163,7 +269,7 @@ class Jobs:
 
 
 async def queue(connection: Connection, schema: str, job: Job, *, total: int | None, once: bool = False) -> UUID:
-    """The id of a job that will be done from its beginning. `once`: one of its kind that waits already will do."""
+    """The id of a job that will be done from its position on. `once`: one of its kind that waits already will do."""
     waiting = once and await connection.fetchval(
         f"SELECT id FROM {schema}.jobs WHERE store_id = $1 AND kind = $2 AND state = 'queued' LIMIT 1 FOR UPDATE",
         job.store_id,
@@ -172,18 +278,20 @@ async def queue(connection: Connection, schema: str, job: Job, *, total: int | N
     if waiting:
         return UUID(str(waiting))
     await connection.execute(
-        f"INSERT INTO {schema}.jobs (id, store_id, kind, params, state, total, created_at)"
-        " VALUES ($1, $2, $3, $4, 'queued', $5, now())",
+        f"INSERT INTO {schema}.jobs (id, store_id, kind, params, state, total, done, position, created_at)"
+        " VALUES ($1, $2, $3, $4, 'queued', $5, $6, nullif($7, ''), now())",
         job.id,
         job.store_id,
         job.kind,
         json.dumps(dict(job.params)),
         total,
+        job.done,
+        job.position,
     )
     return job.id
 
 
-async def cancel(connection: Connection, schema: str, store_id: UUID, job_id: UUID) -> bool:
+async def cancel(connection: Connection | Pool, schema: str, store_id: UUID, job_id: UUID) -> bool:
     """False: the store has no such job. One that is over stays as it is."""
     await connection.execute(
         f"UPDATE {schema}.jobs SET state = 'cancelled', finished_at = now(), leased_until = NULL"

@@ -43,6 +43,7 @@ async def run(
         follow = partial(erasure.follow, service.pool, service.vault, service.broker)
         service.work("erasures", every(settings.erasure_seconds, follow, stop))
         service.work("usage", state.usage.run(settings.last_used_seconds, stop))
+        service.work("webhooks_seen", state.webhooks_seen.run(settings.last_used_seconds, stop))
         await service.until_stopped()
 
 

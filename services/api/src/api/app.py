@@ -28,11 +28,13 @@ from api.routes import (
     rules_try,
     stats,
     store,
+    sync,
     webhooks,
 )
 from api.settings import ApiSettings
 from api.state import STATE, State
 from api.store.gate import find_gate
+from api.sync.store import save_webhooks_seen
 from api.usage import Usage
 from shared import db, health
 from shared.commands import Asker
@@ -43,7 +45,7 @@ ROUTES = tuple(
     route
     for module in (
         *(customers, stats, ingest, checkout, webhooks, deliveries, rules, rules_try),
-        *(jobs, store, keys, audit, dead),
+        *(jobs, store, sync, keys, audit, dead),
     )
     for route in module.ROUTES
 )
@@ -117,7 +119,9 @@ def state_of(service: Service, settings: ApiSettings, partitions: db.Partitions)
             batch_size=settings.batch_size,
         ),
         keys=Recent(lambda sha256: stores.find_key(pool, sha256), max_age=settings.memory_seconds),
-        usage=Usage(pool),
+        usage=Usage(pool, stores.save_last_used),
+        webhooks_seen=Usage(pool, save_webhooks_seen),
+        reach=settings.reach,
         limits=Limits(settings.rate_limit) if settings.rate_limit else None,
         trusted_proxies=settings.trusted_proxies,
         stores=Recent(lambda store_id: stores.find_secrets(pool, vault, store_id), max_age=settings.memory_seconds),

@@ -124,3 +124,10 @@ TRIAL: Mapping[str, Any] = {
 }
 BACKTEST: Mapping[str, Any] = {"a draft, over a month": {"days": 30, "rule": RULE["hold what is risky"]}}
 BACKTEST_SAVED: Mapping[str, Any] = {"a week": {"days": 7}}
+CONNECT: Mapping[str, Any] = {
+    "by our own address": {
+        "delivery_url": "https://trustlens.example.com/wp-json/trustlens/v1/ingest/woocommerce/"
+        "01a20f98-1f0e-7c3a-9d5b-2f64c8a7b1e0"
+    }
+}
+SYNC: Mapping[str, Any] = {"all": {}, "a year": {"after": "2025-01-01", "before": "2026-01-01"}}

@@ -312,6 +312,18 @@ SiteUrl = Annotated[
 ]
 
 
+class ConnectGiven(_Given):
+    delivery_url: SiteUrl
+    """Where the store sends its webhooks: our ingest URL, as the store's server reaches it."""
+
+
+class SyncGiven(_Given):
+    """Of orders; products and coupons are read all. By when they were placed, exclusive, as WordPress has it."""
+
+    after: Time | None = None
+    before: Time | None = None
+
+
 class StorePatch(_Given):
     """How the store scores, which the scorer checks and keeps; and the rest, which is kept here."""
 
@@ -499,6 +511,21 @@ class Job(_Answer):
     """What it found, once it is done. Null: there was nothing to find out."""
 
 
+class SyncStanding(_Answer):
+    """What the store tells us, and what we found by asking it. null: never."""
+
+    last_webhook_at: Moment | None
+    """To the minute."""
+    last_poll_at: Moment | None
+    last_poll_error: str | None
+    """Of the last poll, in words. null: it went well."""
+    gaps: int
+    """Orders that a poll found, and that no webhook had told."""
+    last_gap_at: Moment | None
+    watermark: Moment | None
+    """Whatever the store changed before has been read."""
+
+
 class StoreSettings(_Answer):
     id: Id
     name: str
@@ -518,6 +545,7 @@ class StoreSettings(_Answer):
     """Without the password."""
     woocommerce: dict[str, Any] | None
     """Without the secret."""
+    sync: SyncStanding
 
 
 class PatchedStore(StoreSettings):

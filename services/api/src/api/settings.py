@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import NoDecode
 
 from shared.egress import Network
-from shared.settings import Settings
+from shared.targets import ReachSettings
 
 
 def _origin(text: str) -> str:
@@ -16,7 +16,7 @@ def _origin(text: str) -> str:
     return text
 
 
-class ApiSettings(Settings):
+class ApiSettings(ReachSettings):
     statement_seconds: float = Field(default=10, gt=0, le=50)
     """How long a statement may take before the caller is told 503; below the 60 s that WooCommerce waits."""
     body_seconds: float = Field(default=60, gt=0, le=600)
@@ -40,7 +40,7 @@ class ApiSettings(Settings):
     rate_limit: float = Field(default=0, ge=0, le=1_000_000)
     """Requests per second that a key may make of each api process, and as many at once. 0: as many as it likes."""
     last_used_seconds: float = Field(default=60, gt=0, le=3600)
-    """Time between two writes of when keys were used last."""
+    """Time between two writes of when keys were used, and webhooks came, last."""
     audit_days: int = Field(default=365, ge=1, le=3650)
     """How long it is kept who changed what, and who read what is personal."""
     erasure_seconds: float = Field(default=2, gt=0, le=600)

@@ -18,6 +18,7 @@ from shared.commands import Asker
 from shared.db import Pool
 from shared.egress import Network
 from shared.secrets import Vault
+from shared.targets import Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,10 @@ class State:
     body_seconds: float
     """How long a body may take to arrive."""
     usage: Usage
+    """Of keys."""
+    webhooks_seen: Usage
+    """Of each store."""
+    reach: Reach
     limits: Limits | None
     """None: keys may make as many requests as they like."""
     trusted_proxies: Sequence[Network]

@@ -153,6 +153,24 @@ def _masked(means: Mapping[str, Any]) -> dict[str, Any]:
     return {name: MASK if name in {"password", "secret"} and value else value for name, value in means.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class RestAccess:
+    """How a store's own REST API is reached."""
+
+    url: str
+    key: str
+    secret: str = field(repr=False)
+
+
+async def find_rest_access(pool: Pool, vault: Vault, store_id: UUID) -> RestAccess | None:
+    """None: no key of the store's was saved."""
+    row = await pool.fetchrow("SELECT url, woocommerce_api FROM api.stores WHERE id = $1", store_id)
+    if row is None or row["woocommerce_api"] is None:
+        return None
+    means = json.loads(vault.open(row["woocommerce_api"]))
+    return RestAccess(row["url"], means["key"], means["secret"])
+
+
 async def save_settings(pool: Pool, vault: Vault, store_id: UUID, changes: Mapping[str, Any]) -> None:
     """`name`, `url`, `enforce_blocking`; sealed: `stripe_secret`, and `smtp` and `woocommerce`, which None forgets.
 

@@ -1,27 +1,30 @@
-"""When each key was used last: noted here with every request, written for all of them at once, now and then."""
+"""When each of many was seen last: noted here each time, written for all of them at once, now and then."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from uuid import UUID
 
 import structlog
 
-from api.stores import save_last_used
 from shared.db import Pool, is_transient
 from shared.service import every
 
 log = structlog.get_logger()
 
+Save = Callable[[Pool, Mapping[UUID, datetime]], Awaitable[None]]
+
 
 class Usage:
     """`note` from any request; `run` as the one long task that writes."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, save: Save) -> None:
         self._pool = pool
+        self._save_all = save
         self._used: dict[UUID, datetime] = {}
 
-    def note(self, key_id: UUID, now: datetime) -> None:
-        self._used[key_id] = now
+    def note(self, seen: UUID, now: datetime) -> None:
+        self._used[seen] = now
 
     async def run(self, seconds: float, stop: asyncio.Event) -> None:
         """Write every so many seconds, and what is left at the end. A long task."""
@@ -37,7 +40,7 @@ class Usage:
         used, self._used = self._used, {}
         try:
             if used:
-                await save_last_used(self._pool, used)
+                await self._save_all(self._pool, used)
         except Exception:
             self._used = used | self._used
             raise

@@ -62,6 +62,7 @@ async def from_woocommerce(request: web.Request) -> web.Response:
         return as_json({"status": "pong"})
     if not woocommerce.is_signed(raw, secrets.woocommerce_secret, signature):
         raise ApiError(401, "trustlens_bad_signature", "X-WC-Webhook-Signature does not fit the body and the secret.")
+    request.app[STATE].webhooks_seen.note(secrets.store_id, datetime.now(UTC))
     topic = request.headers.get("X-WC-Webhook-Topic")
     if not topic:
         raise BadBodyError({"X-WC-Webhook-Topic": "is missing: a proxy on the way may have dropped it"})

@@ -13,13 +13,15 @@ from api.scopes import Scope, allows
 from api.state import STATE
 from api.store import jobs as store
 from api.stores import Key
+from shared import jobs
 
-_OWNERS: dict[str, tuple[str, Scope]] = {
+_OWNERS: dict[str, tuple[str | None, Scope]] = {
+    "api": (None, "admin"),
     "scorer": (commands.SCORER, "admin"),
     "dispatcher": (commands.DISPATCHER, "write"),
     "rule_engine": (commands.RULE_ENGINE, "write"),
 }
-"""Whom to ask for an end of what lies in a schema's jobs, and what it takes: the same as to begin it."""
+"""Whom to ask for an end of what lies in a schema's jobs, and what it takes: the same as to begin it. None: nobody."""
 
 
 @needs("read")
@@ -37,7 +39,10 @@ async def cancel(request: web.Request, key: Key) -> web.Response:
     owner, scope = _OWNERS[schema]
     if not allows(key.scopes, scope):
         raise ApiError(403, "rest_forbidden", f"This API key lacks the scope {scope}.")
-    await commands.ask(request, key, owner, "job.cancel", {"job_id": str(job.id)})
+    if owner:
+        await commands.ask(request, key, owner, "job.cancel", {"job_id": str(job.id)})
+    else:
+        await jobs.cancel(request.app[STATE].pool, schema, key.store_id, job.id)
     _, job = await _find(request, key)
     return as_json(job)
 

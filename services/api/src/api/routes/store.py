@@ -1,5 +1,6 @@
 """/store: what the store is called, how it scores, which the scorer owns and recomputes, and its own servers."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +13,11 @@ from api.errors import ApiError
 from api.operations import Operation
 from api.requests import body, read_nothing
 from api.responses import as_json
-from api.schemas import SCORING, PatchedStore, StorePatch, StoreSettings
+from api.schemas import SCORING, PatchedStore, StorePatch, StoreSettings, SyncStanding
 from api.state import STATE
 from api.store import gate
 from api.stores import Key
+from api.sync.store import find_standing
 
 SWEEP = timedelta(seconds=20)
 """One statement over all customers of the store: a million are read in some seconds."""
@@ -73,7 +75,8 @@ async def _settings(request: web.Request, key: Key) -> dict[str, Any]:
     means = await stores.find_means(state.pool, state.vault, key.store_id)
     found = await gate.find_gate(state.pool, key.store_id)
     kept = {"id": site.id, "name": site.name, "url": site.url, "enforce_blocking": site.enforce_blocking}
-    return {**kept, "gate": found and found.settings, **known, **means}
+    standing = SyncStanding(**asdict(await find_standing(state.pool, key.store_id)))
+    return {**kept, "gate": found and found.settings, **known, **means, "sync": standing}
 
 
 async def _ask(
