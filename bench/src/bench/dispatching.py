@@ -214,7 +214,7 @@ class DispatcherProcess:
 
 
 def delivered(reading: Reading) -> float:
-    return reading.value("trustlens_delivery_attempts_total", led_to="delivered")
+    return reading.total("trustlens_delivery_attempts_total", led_to="delivered")
 
 
 @asynccontextmanager

@@ -62,7 +62,7 @@ async def _part(site: Site, seconds: float, text: str, *, hung: bool) -> Part:
             }
             waits = (await receiver.has(list(counts))).waits(counts)
             told = await dispatcher.read()
-    failed = told.value("trustlens_delivery_attempts_total", led_to="failed")
+    failed = told.total("trustlens_delivery_attempts_total", led_to="failed")
     return Part(waits, len(counts) - len(waits), failed)
 
 

@@ -26,6 +26,11 @@ class Reading:
         """0 where it has not been counted yet."""
         return self.samples.get((name, frozenset(labels.items())), 0.0)
 
+    def total(self, name: str, **labels: str) -> float:
+        """Of all samples with these labels, whatever others they have."""
+        wanted = labels.items()
+        return sum(value for (of, its), value in self.samples.items() if of == name and wanted <= its)
+
     def since(self, earlier: "Reading") -> "Reading":
         return Reading({key: value - earlier.samples.get(key, 0.0) for key, value in self.samples.items()})
 

@@ -28,6 +28,7 @@ from shared.ids import derived
 from shared.metrics import BATCH_SECONDS, BATCH_SIZE, MESSAGES, PARSE_SECONDS, RETRIES
 from shared.outcome import Dead, Done, Outcome
 from shared.pause import pause
+from shared.steps import Step
 from shared.topology import DIRECT, dead
 
 log = structlog.get_logger()
@@ -83,6 +84,7 @@ class Consumer(Generic[T]):
         self._parse = parse
         self._process = process
         self._batch_size = batch_size
+        self.step = Step(queue)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until `stop`; a lost connection only interrupts."""
@@ -146,7 +148,8 @@ class Consumer(Generic[T]):
                 raise ChannelNotFoundEntity(self._queue)  # the broker's own word for it, had we asked now
             arrived.clear()
             while waiting and not stop.is_set() and not channel.is_closed:
-                await self._settle_batch(channel, _next_batch(waiting, self._batch_size), stop)
+                with self.step:
+                    await self._settle_batch(channel, _next_batch(waiting, self._batch_size), stop)
 
     async def _settle_batch(
         self, channel: aiormq.abc.AbstractChannel, batch: list[Message], stop: asyncio.Event
@@ -209,6 +212,7 @@ class Consumer(Generic[T]):
         """Do it; after transient errors again, for ever, unless stopping."""
         wait = 0.1
         while True:
+            self.step.begin()
             try:
                 return await work()
             except Exception as error:
@@ -263,6 +267,7 @@ class Consumer(Generic[T]):
         """Copies to the dead queue, until confirmed: only then may the originals be acked."""
         copies = [self._copy(message, verdict) for message, verdict in dying]
         while copies:
+            self.step.begin()
             confirmed = {copy.id for copy in await self._broker.publish(copies)}
             copies = [copy for copy in copies if copy.id not in confirmed]
             if copies:

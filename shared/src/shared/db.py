@@ -111,6 +111,16 @@ async def require_schema(pool: "asyncpg.Pool") -> None:
         )
 
 
+async def accepts(url: str) -> bool:
+    """Whether Postgres takes a new connection within five seconds: our pool may have none to spare."""
+    try:
+        connection = await asyncpg.connect(url, timeout=5)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        return False
+    connection.terminate()
+    return True
+
+
 async def answers(pool: "asyncpg.Pool") -> bool:
     """Whether Postgres answers within a second."""
     try:

@@ -1,17 +1,31 @@
 """/healthz, /readyz and /metrics, the same on every service."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from shared.steps import STUCK_SECONDS, Step
+
 Check = Callable[[], Awaitable[bool]]
 
 
-def add_routes(app: web.Application, checks: Mapping[str, Check], *, shown: Mapping[str, Check] | None = None) -> None:
-    """`checks` decide readiness; `shown` are only told."""
+def add_routes(
+    app: web.Application,
+    checks: Mapping[str, Check],
+    *,
+    shown: Mapping[str, Check] | None = None,
+    steps: Sequence[Step] = (),
+    stuck_seconds: float = STUCK_SECONDS,
+) -> None:
+    """`checks` decide readiness; `shown` are only told. Alive: the loop answers, and none of `steps` takes too long."""
 
     async def alive(_: web.Request) -> web.Response:
+        now = time.monotonic()
+        stuck = {step.task: round(step.seconds(now)) for step in steps if step.seconds(now) > stuck_seconds}
+        if stuck:
+            return web.json_response({"status": "stuck", "tasks": stuck}, status=503)
         return web.json_response({"status": "ok"})
 
     async def ready(_: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Metrics that every service has. Labels are queue, service and result names only: bounded."""
+"""Metrics that every service has. Labels are names of queues, services, tasks, results and log events: bounded."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -19,5 +19,15 @@ OUTBOX_LAG = Gauge(
     ["service"],
 )
 OUTBOX_SWEPT = Counter("trustlens_outbox_swept_total", "Messages that the sweeper had to take up.", ["service"])
+QUEUE_MESSAGES = Gauge(
+    "trustlens_queue_messages", "Messages that lie in a queue and that no process has taken, as last seen.", ["queue"]
+)
+STEP_SECONDS = Gauge(
+    "trustlens_step_seconds",
+    "How long a main task has been at one step; 0 while it waits for something to do. Over 60: it hangs.",
+    ["task"],
+)
+ERRORS = Counter("trustlens_errors_total", "Lines logged as errors, by event: a human is to look at each.", ["event"])
+POSTGRES_ANSWERS = Gauge("trustlens_postgres_answers", "1 while Postgres answers the outbox' sweeper.", ["service"])
 BROKER_CONNECTED = Gauge("trustlens_broker_connected", "1 while connected to RabbitMQ.", ["service"])
 COMMANDS = Counter("trustlens_commands_total", "Commands by type and result.", ["type", "result"])

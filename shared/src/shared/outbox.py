@@ -15,7 +15,8 @@ import structlog
 
 from shared.broker import Broker, Outgoing
 from shared.db import Connection, Pool, is_transient
-from shared.metrics import OUTBOX_LAG, OUTBOX_PUBLISHED, OUTBOX_SWEPT, PUBLISH_SECONDS
+from shared.metrics import OUTBOX_LAG, OUTBOX_PUBLISHED, OUTBOX_SWEPT, POSTGRES_ANSWERS, PUBLISH_SECONDS
+from shared.steps import Step
 
 log = structlog.get_logger()
 
@@ -47,6 +48,9 @@ class Outbox:
         self._broker = broker
         self._schema = schema
         self._committed: asyncio.Queue[list[Outgoing]] = asyncio.Queue(FAST_PATH_BATCHES)
+        self._publishing = Step("outbox.publisher")
+        self._sweeping = Step("outbox.sweeper")
+        self.steps = (self._publishing, self._sweeping)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -90,7 +94,8 @@ class Outbox:
                 messages = messages + self._committed.get_nowait()
                 taken += 1
             try:
-                await self._publish(messages)
+                with self._publishing:
+                    await self._publish(messages)
             finally:
                 for _ in range(taken):
                     self._committed.task_done()
@@ -117,12 +122,14 @@ class Outbox:
         """Publish what was left behind, by this process or one that died. A long task."""
         while True:
             try:
-                await self._measure()
-                found = await self._sweep() if self._broker.connected else 0
+                with self._sweeping:
+                    await self._measure()
+                    found = await self._sweep() if self._broker.connected else 0
             except Exception as error:
                 if not is_transient(error):
                     raise
                 log.warning("outbox.waiting", error=type(error).__name__)
+                POSTGRES_ANSWERS.labels(self._schema).set(0)
                 found = 0
             if found < SWEEP_ROWS:
                 await asyncio.sleep(SWEEP_EVERY)
@@ -132,6 +139,7 @@ class Outbox:
             "SELECT extract(epoch FROM now() - claimed_until)::double precision"
             f" FROM {self._schema}.outbox ORDER BY claimed_until LIMIT 1"
         )
+        POSTGRES_ANSWERS.labels(self._schema).set(1)
         OUTBOX_LAG.labels(self._schema).set(max(left or 0.0, 0.0))
 
     async def _sweep(self) -> int:

@@ -4,11 +4,13 @@ import asyncio
 import gc
 import resource
 import signal
+import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -17,12 +19,15 @@ from aiohttp import web
 
 from shared import db, health
 from shared import log as logs
-from shared.broker import Broker
+from shared.broker import BROKER_ERRORS, Broker
 from shared.consumer import Consumer, Message
+from shared.depths import measure
+from shared.metrics import STEP_SECONDS
 from shared.outbox import Outbox
 from shared.pause import pause
 from shared.secrets import Vault
 from shared.settings import Settings, load
+from shared.steps import STUCK_SECONDS, SUSPICIOUS_SECONDS, Step
 
 log = structlog.get_logger()
 
@@ -33,6 +38,10 @@ COMMAND_DAYS = 30
 """How long a repeated command gets its first answer."""
 SUSPECT_DAYS = 7
 """How long a message's unfinished tries are remembered."""
+WATCH_EVERY = 5.0
+"""Seconds between two looks at how long main tasks have been at their steps."""
+DEPTHS_EVERY = 15.0
+"""Seconds between two looks at the queues: as often as metrics are usually fetched."""
 CANCELLED_AGAIN = 1.0
 """Seconds after which a task that goes on is cancelled once more."""
 
@@ -50,6 +59,9 @@ class Service:
     vault: Vault
     stop: asyncio.Event
     port: int = 0
+    steps: list[Step] = field(default_factory=list)
+    """Of the main tasks: while one stands too long, the service is not alive."""
+    _queues: list[str] = field(default_factory=list)
     _work: set["asyncio.Task[None]"] = field(default_factory=set)
     _plumbing: set["asyncio.Task[None]"] = field(default_factory=set)
 
@@ -74,7 +86,42 @@ class Service:
             process=process,
             batch_size=self.settings.batch_size,
         )
+        self._queues.append(queue)
+        self.watch(consumer.step)
         return consumer.run(self.stop)
+
+    def watch(self, *steps: Step) -> None:
+        """Count these among the main tasks' steps."""
+        self.steps += steps
+        for step in steps:
+            STEP_SECONDS.labels(step.task).set_function(partial(_seconds, step))
+
+    @property
+    def stuck_seconds(self) -> float:
+        """A statement may take as long as it is allowed to."""
+        return max(STUCK_SECONDS, self.settings.statement_seconds)
+
+    async def excuse(self) -> None:
+        """Let the steps' time begin anew while what they may wait for is away. A long task."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY)
+            await self.look_at_steps()
+
+    async def look_at_steps(self, suspicious: float = SUSPICIOUS_SECONDS) -> None:
+        now = time.monotonic()
+        slow = any(step.seconds(now) > suspicious for step in self.steps)
+        if slow and not (self.broker.connected and await db.accepts(self.settings.database_url)):
+            for step in self.steps:
+                step.excuse()
+
+    async def look_at_queues(self) -> None:
+        """Tell how much waits in the queues that are consumed here. A long task."""
+        while True:
+            try:
+                await measure(self.broker, self._queues)
+            except BROKER_ERRORS as error:
+                log.info("service.queues_not_seen", error=type(error).__name__)
+            await asyncio.sleep(DEPTHS_EVERY)
 
     async def upkeep(self, partitions: db.Partitions, keep_days: Mapping[str, int]) -> None:
         """What each service does for its tables now and then: partitions ahead, old rows away."""
@@ -126,6 +173,10 @@ class Service:
         log.info("service.stopped")
 
 
+def _seconds(step: Step) -> float:
+    return step.seconds(time.monotonic())
+
+
 async def _until_cancelled(clean_up: Callable[[], Awaitable[None]]) -> None:
     try:
         await asyncio.Event().wait()
@@ -166,6 +217,9 @@ async def running(name: str, schema: str, settings: Settings, stop: asyncio.Even
         service.plumbing("broker", broker.run())
         service.plumbing("outbox.publisher", outbox.run_publisher())
         service.plumbing("outbox.sweeper", outbox.run_sweeper())
+        service.watch(*outbox.steps)
+        service.plumbing("excuses", service.excuse())
+        service.plumbing("queues", service.look_at_queues())
         try:
             yield service
         finally:
@@ -248,5 +302,10 @@ def health_app(service: Service) -> web.Application:
         return service.broker.connected
 
     app = web.Application()
-    health.add_routes(app, {"postgres": lambda: db.answers(service.pool), "broker": broker})
+    health.add_routes(
+        app,
+        {"postgres": lambda: db.answers(service.pool), "broker": broker},
+        steps=service.steps,
+        stuck_seconds=service.stuck_seconds,
+    )
     return app

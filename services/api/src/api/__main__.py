@@ -30,7 +30,14 @@ async def run(
         async def broker_answers() -> bool:
             return service.broker.connected
 
-        app = build(state, settings, broker_answers=broker_answers)
+        service.watch(state.intake.step)
+        app = build(
+            state,
+            settings,
+            broker_answers=broker_answers,
+            steps=service.steps,
+            stuck_seconds=service.stuck_seconds,
+        )
         runner, service.port = await protocol.serve(app, settings.host, settings.port)
         structlog.get_logger().info("service.listening", port=service.port)
         listening(service.port)

@@ -12,6 +12,7 @@ from api import auth, cors, stores
 from api.errors import in_wordpress_words
 from api.ingest.intake import Intake
 from api.limits import Limits
+from api.metrics import timed
 from api.recent import Recent
 from api.routes import (
     BASE,
@@ -39,6 +40,7 @@ from api.usage import Usage
 from shared import db, health
 from shared.commands import Asker
 from shared.service import Service
+from shared.steps import Step
 
 PARTITIONED = ("api.raw_input",)
 ROUTES = tuple(
@@ -52,13 +54,21 @@ ROUTES = tuple(
 """In the order in which they are described."""
 
 
-def build(state: State, settings: ApiSettings, *, broker_answers: health.Check) -> web.Application:
-    app = web.Application(middlewares=[audit_log.completed, in_wordpress_words])
+def build(
+    state: State, settings: ApiSettings, *, broker_answers: health.Check, steps: Sequence[Step], stuck_seconds: float
+) -> web.Application:
+    app = web.Application(middlewares=[timed, audit_log.completed, in_wordpress_words])
     app[STATE] = state
     app.add_routes([_under_base(route) for route in (*ROUTES, *_closed(ROUTES))])
     app.add_routes(description.described(ROUTES))
     # A broker that is down stops nothing here: what is accepted waits in the outbox.
-    health.add_routes(app, {"postgres": lambda: db.answers(state.pool)}, shown={"broker": broker_answers})
+    health.add_routes(
+        app,
+        {"postgres": lambda: db.answers(state.pool)},
+        shown={"broker": broker_answers},
+        steps=steps,
+        stuck_seconds=stuck_seconds,
+    )
     if state.limits:
         app.on_response_prepare.append(auth.tell_limit)
     if settings.cors_origins:

@@ -11,6 +11,7 @@ from dispatcher.clock import Clock, utc_now
 from dispatcher.commands import EndpointCommands
 from dispatcher.directory import Directory
 from dispatcher.due import Due
+from dispatcher.metrics import IN_FLIGHT
 from dispatcher.recorder import Recorder
 from dispatcher.send import Sender, open_session
 from dispatcher.settings import DispatcherSettings
@@ -35,6 +36,7 @@ async def run(settings: DispatcherSettings, stop: asyncio.Event, clock: Clock = 
     async with open_session(settings.reach) as session, running("dispatcher", "dispatcher", settings, stop) as service:
         recorder = Recorder(service.pool, settings.rules, clock)
         service.plumbing("recorder", recorder.run())
+        service.watch(recorder.step)
         attempts = Attempts(sender=Sender(session), recorder=recorder, reach=settings.reach, clock=clock)
         partitions = Partitions(*TABLES)
         service.work("deliveries", _deliver(service, settings, attempts, recorder, partitions, clock=clock))
@@ -95,6 +97,8 @@ async def _deliver(
         poll_seconds=settings.poll_seconds,
         clock=clock,
     )
+    service.watch(due.step)
+    IN_FLIGHT.set_function(traffic.in_flight)
     owner = _owner(service, settings, attempts, partitions, clock)
     async with asyncio.TaskGroup() as group:
         for consuming in (

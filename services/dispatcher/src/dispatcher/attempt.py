@@ -124,6 +124,10 @@ class Attempts:
 _ATTEMPTS = cache(ATTEMPTS.labels)
 
 
+def _kind(answer: Answer) -> str:
+    return answer.phase or (f"{answer.status_code // 100}xx" if answer.status_code else "none")
+
+
 def _tell(record: Record, step: Step | None) -> None:
     delivery, answer = record.delivery, record.answer
     told: dict[str, object] = {
@@ -139,10 +143,10 @@ def _tell(record: Record, step: Step | None) -> None:
             log.info("delivery.not_sent", **told, next=step.status, why=step.reason)
         return
     status = step.status if step else "lease_lost"
-    _ATTEMPTS(status).inc()
+    _ATTEMPTS(_kind(answer), status).inc()
     ATTEMPT_SECONDS.observe(answer.duration_ms / 1000)
-    if status == "delivered" and not delivery.asked:
-        EVENT_SECONDS.observe((record.at - delivery.recorded_at).total_seconds() + answer.duration_ms / 1000)
+    if not (delivery.attempts or delivery.asked or delivery.parked_until):
+        EVENT_SECONDS.observe((record.at - delivery.recorded_at).total_seconds())
     told |= {
         "status": answer.phase or answer.status_code,  # a 200 whose body broke off is no 200
         "attempt": f"{delivery.attempts + 1}/{delivery.max_attempts + bool(step and step.uncounted)}",

@@ -15,11 +15,12 @@ from dispatcher.breaker import HEALTHY, Breaker
 from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import Delivery
 from dispatcher.directory import Directory
-from dispatcher.metrics import OLDEST_DUE, PARKED
+from dispatcher.metrics import GIVEN_UP, OLDEST_DUE, PARKED
 from dispatcher.recorder import Recorder
 from dispatcher.traffic import Traffic
 from shared.db import Connection, Pool, is_transient
 from shared.ids import uuid7
+from shared.steps import Step
 
 log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ class Due:
         self._traffic = traffic
         self._lease = lease
         self._poll = poll_seconds
+        self.step = Step("due")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look at all targets now and then, and at those with room again at once. A long task."""
@@ -75,7 +77,8 @@ class Due:
 
     async def _patiently(self, targets: Collection[UUID] | None) -> int:
         try:
-            return await self.take_up(targets)
+            with self.step:
+                return await self.take_up(targets)
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -167,6 +170,7 @@ class Due:
         if not breaker.probe_due(now):
             return None
         if given_up := await store.give_up_parked(connection, target, now=now):
+            GIVEN_UP.inc(given_up)
             log.warning(
                 "delivery.given_up",
                 endpoint=str(target),

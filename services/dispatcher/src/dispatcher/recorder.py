@@ -20,6 +20,7 @@ from dispatcher.clock import Clock, utc_now
 from dispatcher.deliveries import Delivery, Rules, Step
 from dispatcher.store import Recorded
 from shared.db import Connection, Pool, is_transient
+from shared.steps import Step as Stepping
 
 log = structlog.get_logger()
 
@@ -57,6 +58,7 @@ class Recorder:
         self._rules = rules
         self._waiting: asyncio.Queue[tuple[Record, Stored]] = asyncio.Queue()
         self.outages: dict[UUID, Breaker] = {}
+        self.step = Stepping("recorder")
 
     def take(self, record: Record, stored: Stored) -> None:
         """Store it with what else waits."""
@@ -78,7 +80,8 @@ class Recorder:
             while len(group) < AT_ONCE and not self._waiting.empty():
                 group.append(self._waiting.get_nowait())
             try:
-                await self._settle(group)
+                with self.step:
+                    await self._settle(group)
             finally:
                 for _ in group:
                     self._waiting.task_done()
@@ -110,6 +113,7 @@ class Recorder:
     async def _patiently(self, records: Sequence[Record]) -> Mapping[tuple[UUID, UUID], Step]:
         wait = 0.1
         while True:
+            self.step.begin()
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
                     held, seen = await _store(connection, records, self._rules, self._clock)

@@ -54,6 +54,9 @@ class Traffic:
         self.hungry = asyncio.Event()
         """Set when a lane has room for what was left in the database."""
 
+    def in_flight(self) -> int:
+        return len(self._tasks)
+
     def free(self, target: UUID) -> int:
         return self._lanes.free(target)
 

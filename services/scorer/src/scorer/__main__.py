@@ -18,6 +18,7 @@ async def run(settings: ScorerSettings, stop: asyncio.Event) -> None:
     async with running("scorer", "scorer", settings, stop) as service:
         scorer = Scorer(service.outbox, service.pool, service.vault)
         await service.listen(health_app(service))
+        service.watch(scorer.rescoring)
         _consume(service, scorer)
         service.work("rescoring", every(settings.rescore_interval, partial(sweep.rescore_all_due, scorer), stop))
         service.work("sweep", sweep.sweep_nightly(scorer, settings.sweep_hour, stop))

@@ -37,6 +37,7 @@ from shared.identity import email_hash
 from shared.ids import uuid7
 from shared.outbox import Outbox, Transaction
 from shared.secrets import Vault
+from shared.steps import Step
 from shared.topology import EVENTS
 
 GIVE_WAY_SECONDS = 1.0
@@ -114,6 +115,7 @@ class Scorer:
         self._hash_keys: dict[UUID, bytes] = {}
         self._rules: dict[UUID, Rules] = {}
         self._live = 0
+        self.rescoring = Step("rescoring")
         self._no_live = asyncio.Event()
         self._no_live.set()
 
@@ -327,12 +329,13 @@ class Scorer:
 
     async def rescore_due(self, limit: int) -> int:
         """One batch of the customers whom others' facts, time or settings touched; the number taken."""
-        await self.partitions.cover(self.pool, [self.now()])
-        async with self.outbox.transaction() as transaction:
-            due = await rescoring.take(transaction.connection, limit)
-            if due:
-                await self.rescore(transaction, due)
-            return len(due)
+        with self.rescoring:
+            await self.partitions.cover(self.pool, [self.now()])
+            async with self.outbox.transaction() as transaction:
+                due = await rescoring.take(transaction.connection, limit)
+                if due:
+                    await self.rescore(transaction, due)
+                return len(due)
 
     async def rescore(self, transaction: Transaction, due: Mapping[Key, Due]) -> None:
         """Recalculate customers of whom no fact came. What did not move is not published."""

@@ -18,6 +18,7 @@ from shared.broker import Outgoing
 from shared.db import Connection, Partitions, Pool, is_transient
 from shared.events import Fact
 from shared.outbox import Outbox
+from shared.steps import Step
 from shared.topology import FACTS
 
 log = structlog.get_logger()
@@ -84,6 +85,7 @@ class Intake:
         self._inputs_waiting = 0
         self._arrived = asyncio.Event()
         self._closed = False
+        self.step = Step("intake")
 
     async def accept(self, given: Sequence[Input]) -> set[UUID]:
         """Once all are committed together: the ids of the new ones; a delivery seen before has no effect.
@@ -108,7 +110,8 @@ class Intake:
                 await asyncio.sleep(self._gather_seconds)
                 self._arrived.clear()
                 while self._waiting:
-                    await self._settle(self._take())
+                    with self.step:
+                        await self._settle(self._take())
         finally:
             self._closed = True
             _fail(self._waiting, NotCommittedError())
