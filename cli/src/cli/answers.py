@@ -80,6 +80,64 @@ class Job(_Answer):
         return self.state not in {"queued", "running"}
 
 
+class Skipped(_Answer):
+    """What a sync could not take, for one reason."""
+
+    reason: str
+    count: int
+    ids: tuple[int, ...] = ()
+    """The first ten."""
+
+
+class Counts(_Answer):
+    """seen = new + changed + unchanged + those skipped."""
+
+    seen: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Synced(_Answer):
+    """The result of a sync."""
+
+    orders: Counts = Counts()
+    products: Counts = Counts()
+    coupons: Counts = Counts()
+    requests: int = 0
+    repeated: int = 0
+    """Of the requests, those made again."""
+
+
+class SyncState(_Answer):
+    """When the store was last heard of."""
+
+    last_webhook_at: str | None = None
+    last_poll_at: str | None = None
+    last_poll_error: str | None = None
+    gaps: int = 0
+    """Orders that no webhook told of."""
+    last_gap_at: str | None = None
+    watermark: str | None = None
+
+
+class StoreWebhook(_Answer):
+    """One of the store's own webhooks."""
+
+    topic: str
+    id: int
+    status: str
+    """made, kept or enabled."""
+
+
+class Connected(_Answer):
+    """The result of a connect."""
+
+    webhooks: tuple[StoreWebhook, ...] = ()
+    error: str | None = None
+
+
 class Endpoint(_Answer):
     id: UUID
     url: str

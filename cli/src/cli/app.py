@@ -6,6 +6,7 @@ import typer
 
 from cli import (
     books,
+    connect,
     customers,
     dead,
     deliveries,
@@ -23,6 +24,7 @@ from cli import (
     scoring,
     stack,
     stores,
+    sync,
     webhooks,
 )
 from local_stack.errors import StackError
@@ -41,6 +43,8 @@ app.command("logs")(logs.logs)
 app.command("migrate")(migrate.migrate)
 app.command("demo")(demo.command)
 app.command("replay")(replay.command)
+app.command("connect")(connect.command)
+app.command("sync")(sync.command)
 app.command("listen")(listen.listen)
 app.command("books")(books.command)
 app.command("explain")(explain.command)

@@ -68,6 +68,17 @@ async def settled(database_url: str, amqp_url: str, *, within: float, prefix: st
         await asyncio.sleep(POLL_SECONDS)
 
 
+async def backlog(database_url: str, amqp_url: str, prefix: str = "") -> int:
+    """Facts on their way: not yet sent by the api, or not yet taken by the scorer."""
+    depths = await _depths(amqp_url, prefix)
+    connection = await asyncpg.connect(database_url)
+    try:
+        unsent: int = await connection.fetchval("SELECT count(*) FROM api.outbox")
+    finally:
+        await connection.close()
+    return unsent + depths["scorer.facts"] + depths["scorer.backfill"]
+
+
 async def check(database_url: str, amqp_url: str, prefix: str = "") -> Books:
     """Read both sides: the tables, and the depths of the queues."""
     depths = await _depths(amqp_url, prefix)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cli import api
@@ -24,6 +24,8 @@ _COUNTED = {
     "history_categories": "orders",
     "replay": "deliveries",
     "backtest": "events",
+    "connect": "webhooks",
+    "sync": "orders, products and coupons",
 }
 """What the number of each kind of job counts."""
 
@@ -82,7 +84,13 @@ async def watch(api: Api, job_id: str, console: Console) -> Job:
     """Follow a job with a bar on a terminal, with lines elsewhere."""
     if not console.is_terminal:
         return await follow(api, job_id, LogLines(console).show)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("waiting", total=None)
         return await follow(
@@ -91,16 +99,25 @@ async def watch(api: Api, job_id: str, console: Console) -> Job:
 
 
 def watched(job_id: str, *, on_stderr: bool = False) -> Job:
-    """Show a job to its end. Exit code 1: it failed or was cancelled. Ctrl-C ends the watching, not the job."""
+    """As `followed`. Exit code 1: it failed or was cancelled."""
+    job = followed(job_id, on_stderr=on_stderr)
+    if job.state != "done":
+        raise typer.Exit(1)
+    return job
+
+
+def followed(job_id: str, *, on_stderr: bool = False) -> Job:
+    """Show a job to its end, and say how it ended. Ctrl-C ends the watching, not the job."""
     console = Console(stderr=on_stderr)
     try:
         job = api.run(lambda api: watch(api, job_id, console))
     except KeyboardInterrupt:
-        typer.echo(f"It goes on without us; `trustlens jobs show {job_id}` says how far it is.", err=on_stderr)
+        typer.echo(
+            f"It goes on without us; `trustlens jobs show {job_id}` says how far it is, `jobs cancel` ends it.",
+            err=on_stderr,
+        )
         raise typer.Exit(130) from None
     typer.echo(ending(job), err=on_stderr)
-    if job.state != "done":
-        raise typer.Exit(1)
     return job
 
 

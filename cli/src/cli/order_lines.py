@@ -11,6 +11,9 @@ from typing import BinaryIO, Self, cast
 
 from cli.wc_order import ShopEvent
 
+DAMAGED = (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)
+"""What reading a damaged archive raises."""
+
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
@@ -47,7 +50,8 @@ def parse(number: int, text: bytes) -> OrderLine | BadLine:
             return BadLine(number, 'not a {"topic", "order"} object with an order id')
 
 
-def _decompressed(file: BinaryIO) -> BinaryIO:
+def decompressed(file: BinaryIO) -> BinaryIO:
+    """By its first bytes: gzip, xz, or as it is."""
     magic = file.read(6)
     file.seek(0)
     if magic.startswith(b"\x1f\x8b"):
@@ -69,10 +73,10 @@ class OrderFile:
     def __iter__(self) -> Iterator[OrderLine | BadLine]:
         number = 0
         try:
-            with self.path.open("rb") as stored, _decompressed(stored) as lines:
+            with self.path.open("rb") as stored, decompressed(stored) as lines:
                 for number, text in enumerate(lines, start=1):
                     self.read = stored.tell()
                     if number > self._skip and text.strip():
                         yield parse(number, text)
-        except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        except DAMAGED as error:
             yield BadLine(number + 1, f"damaged archive: {error}")

@@ -16,7 +16,7 @@ from cli.order_lines import BadLine, OrderLine
 
 CONCURRENCY = 32
 PATIENCE_SECONDS = 300.0
-_TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
+TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 _AHEAD = 4  # lines that wait per lane: enough that no lane idles while the file is read
 
 
@@ -115,7 +115,7 @@ class Poster:
 
 async def _read(response: ClientResponse, line: OrderLine, started_at: float) -> Posted:
     text = await response.text(errors="replace")
-    if response.status in _TRY_AGAIN:
+    if response.status in TRY_AGAIN:
         header = response.headers.get("Retry-After", "")
         raise UnavailableError(f"HTTP {response.status}", retry_after=retry_after(header, now=time.time()))
     match response.status:

@@ -61,6 +61,26 @@ def bookmark(file: Path, url: str, *, state: Path | None = None) -> Bookmark:
 
 
 @dataclass
+class Unanswered:
+    """The lines of a file that were taken up and have no answer yet. `done`: every line up to it has one."""
+
+    last: int = 0
+    """Taken up."""
+    _lines: dict[int, None] = field(default_factory=dict)  # a dict keeps their order
+
+    def add(self, line: int) -> None:
+        self._lines[line] = None
+        self.last = line
+
+    def remove(self, line: int) -> None:
+        del self._lines[line]
+
+    @property
+    def done(self) -> int:
+        return next(iter(self._lines), self.last + 1) - 1
+
+
+@dataclass
 class Run:
     """One replay as it goes: what was answered, and up to which line everything is."""
 
@@ -68,27 +88,25 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     results: Counter[Result] = field(default_factory=Counter)
     rejections: list[Posted] = field(default_factory=list)
-    _unanswered: dict[int, None] = field(default_factory=dict)  # a dict keeps the order of the lines
-    _last: int = 0
+    _unanswered: Unanswered = field(init=False)
 
     def __post_init__(self) -> None:
-        self._last = self.skipped
+        self._unanswered = Unanswered(self.skipped)
 
     def watch(self, lines: Iterable[OrderLine | BadLine]) -> Iterator[OrderLine | BadLine]:
         for line in lines:
-            self._unanswered[line.number] = None
-            self._last = line.number
+            self._unanswered.add(line.number)
             yield line
 
     def note(self, posted: Posted) -> None:
-        del self._unanswered[posted.line.number]
+        self._unanswered.remove(posted.line.number)
         self.results[posted.result] += 1
         if posted.result is Result.REJECTED and len(self.rejections) < SHOWN_REJECTIONS:
             self.rejections.append(posted)
 
     @property
     def lines_done(self) -> int:
-        return next(iter(self._unanswered), self._last + 1) - 1
+        return self._unanswered.done
 
     @property
     def posted(self) -> int:
