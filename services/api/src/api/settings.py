@@ -52,5 +52,5 @@ class ApiSettings(ReachSettings):
 
     @field_validator("trusted_proxies", "cors_origins", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
+    def _split(cls, value: Any) -> Any:  # by the name of ReachSettings' validator it would take that one's place
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
