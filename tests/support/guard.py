@@ -8,13 +8,21 @@ import sys
 from pathlib import Path
 
 from local_stack.folder import Folder
+from local_stack.process import Process, stop_all
+from local_stack.services import STOP_SIGNALS
 from local_stack.stack import Stack
 
 
 def main(folder: Path) -> None:
     sys.stdin.buffer.read()
+    stop_all(_replicas(Folder(folder)), STOP_SIGNALS)
     Stack(Folder(folder)).down()
     shutil.rmtree(folder)
+
+
+def _replicas(folder: Folder) -> list[Process]:
+    """What a stack does not know: several processes of one service."""
+    return [Process(file.stem, folder) for file in folder.run.glob("*-[0-9].pid")]
 
 
 if __name__ == "__main__":

@@ -55,10 +55,13 @@ class Site:
 
 
 @contextmanager
-def servers(folder: Folder = FOLDER) -> Iterator[Stack]:
-    """A Postgres and a RabbitMQ with nothing in them but a store. What a run leaves is there until the next one."""
+def servers(folder: Folder = FOLDER, **settings: str) -> Iterator[Stack]:
+    """A Postgres and a RabbitMQ with nothing in them but a store. What a run leaves is there until the next one.
+
+    `settings`: more variables for the services.
+    """
     environ = {name: value for name, value in os.environ.items() if not name.startswith("TRUSTLENS_")}
-    stack = Stack(folder, environ=environ, services=())
+    stack = Stack(folder, environ=environ | settings, services=())
     try:
         _end(stack)  # what a run that was killed left running
         for old in (folder.postgres, folder.rabbitmq, folder.logs):
