@@ -33,3 +33,6 @@ def _route(request: web.Request) -> str:
     """The method, too, as the route names it: a caller may make up any."""
     route = request.match_info.route
     return f"{route.method} {route.resource.canonical}" if route.resource else "none"
+STORE_REQUESTS = Counter("trustlens_store_requests_total", "Requests to stores' REST APIs.", ["result"])
+POLLS = Counter("trustlens_catch_up_polls_total", "Looks for what stores' webhooks missed.", ["result"])
+GAPS = Counter("trustlens_catch_up_gaps_total", "Orders that a poll found and no webhook had told.")

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -14,12 +14,14 @@ from api.ingest import store
 from api.ingest.about import About
 from api.ingest.store import RawInput
 from api.metrics import INPUTS, INTAKE_BATCH
+from shared import traces
 from shared.broker import Outgoing
 from shared.db import Connection, Partitions, Pool, is_transient
 from shared.events import Fact
-from shared.outbox import Outbox
+from shared.outbox import Outbox, Transaction
 from shared.steps import Step
 from shared.topology import FACTS
+from shared.traces import Headers
 
 log = structlog.get_logger()
 
@@ -41,6 +43,8 @@ class Input:
     about: About
     lane: Literal["live", "history"] = "live"
     """History is scored and told to nobody."""
+    headers: Headers = field(default_factory=traces.current)
+    """By which the trace of the request goes on."""
 
     @property
     def id(self) -> UUID:
@@ -129,7 +133,9 @@ class Intake:
         """Tell each of a batch what became of it; one that Postgres cannot store stops no other."""
         try:
             async with asyncio.timeout_at(taken[0].deadline):  # the first waits longest
-                new = await self._commit([given for waiting in taken for given in waiting.inputs])
+                inputs = [given for waiting in taken for given in waiting.inputs]
+                with traces.batch("store inputs", inputs, kind="internal"):
+                    new = await self._commit(inputs)
         except asyncio.CancelledError:
             _fail(taken, NotCommittedError())
             raise
@@ -137,7 +143,7 @@ class Intake:
             await self._settle_failed(taken, error)
             return
         for waiting in taken:
-            _count(waiting.inputs, new)
+            count(waiting.inputs, new)
             if not waiting.new.done():
                 waiting.new.set_result(new.intersection(given.id for given in waiting.inputs))
 
@@ -157,9 +163,17 @@ class Intake:
         now = datetime.now(UTC)
         await self._partitions.cover(self._pool, [now])
         async with self._outbox.transaction() as transaction:
-            new = await _store(transaction.connection, inputs, now)
-            transaction.send(*(_outgoing(given) for given in inputs if given.id in new))
-        return new
+            return await take(transaction, inputs, now)
+
+
+async def take(transaction: Transaction, inputs: Sequence[Input], now: datetime) -> set[UUID]:
+    """Store them and what they send, if the transaction commits; the ids of those not seen before.
+
+    The partition of raw input that `now` lies in must be there.
+    """
+    new = await _store(transaction.connection, inputs, now)
+    transaction.send(*(_outgoing(given) for given in inputs if given.id in new))
+    return new
 
 
 async def _store(connection: Connection, inputs: Sequence[Input], now: datetime) -> set[UUID]:
@@ -177,10 +191,12 @@ async def _store(connection: Connection, inputs: Sequence[Input], now: datetime)
 
 
 def _outgoing(given: Input) -> Outgoing:
-    return Outgoing(given.id, FACTS, f"{given.lane}.{given.fact.type}", given.fact.encode())
+    name = f"{given.lane}.{given.fact.type}"
+    return Outgoing(given.id, FACTS, name, given.fact.encode(), traces.carried(given.id))
 
 
-def _count(inputs: Sequence[Input], new: set[UUID]) -> None:
+def count(inputs: Sequence[Input], new: set[UUID]) -> None:
+    """Once they are committed."""
     for given in inputs:
         INPUTS.labels(given.source, "accepted" if given.id in new else "duplicate").inc()
 
