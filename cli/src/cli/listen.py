@@ -46,13 +46,12 @@ async def run(receiver: Receiver) -> None:
 
 
 def listen(
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any free one and prints it.")
-    ] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one and prints it.")] = 0,
     secret: Annotated[
         str,
         typer.Option(envvar="TRUSTLENS_WEBHOOK_SECRET", help="The endpoint's secret; one is made if none is given."),
     ] = "",
+    host: Annotated[str, typer.Option(help="Address to listen on: 0.0.0.0 for all, as in a container.")] = "127.0.0.1",
     answer: Annotated[str, typer.Option(help="200, 500, 410, any status, or hang.")] = "200",
     ledger: Annotated[Path | None, typer.Option(help="Append one JSON line per request to this file.")] = None,
 ) -> None:
@@ -67,6 +66,7 @@ def listen(
     receiver = Receiver(
         secret=secret,
         answer=_answer(answer),
+        host=host,
         port=port,
         remember=1,  # it prints; whoever wants to keep asks for a ledger
         ledger=ledger,

@@ -94,29 +94,30 @@ async def find_secrets(pool: Pool, vault: Vault, store_id: UUID) -> StoreSecrets
     return StoreSecrets(store_id, hash_key, woocommerce_secret.decode(), stripe_secret.decode())
 
 
-async def create_store(conn: asyncpg.Connection, vault: Vault, *, url: str, name: str) -> CreatedStore:
-    """A store with its hash key and secrets, and one key that may do everything.
+async def create_store(
+    conn: asyncpg.Connection, vault: Vault, *, url: str, name: str, given: CreatedStore | None = None
+) -> CreatedStore:
+    """A store with its hash key and secrets, and one key that may do everything; `given` or made here.
 
     Raises:
         ValueError: the URL is no http(s) address, or the name is empty.
     """
     _check_site(url, name)
-    store_id = uuid7()
-    woocommerce_secret, stripe_secret = generate(), generate("whsec_")
+    made = given or CreatedStore(uuid7(), generate("tl_"), generate(), generate("whsec_"))
     async with conn.transaction():
         await conn.execute(
             "INSERT INTO api.stores (id, name, url, hash_key, woocommerce_secret, stripe_secret, created_at)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            store_id,
+            made.id,
             name,
             url,
             vault.seal(secrets.token_bytes(32)),
-            vault.seal(woocommerce_secret.encode()),
-            vault.seal(stripe_secret.encode()),
+            vault.seal(made.woocommerce_secret.encode()),
+            vault.seal(made.stripe_secret.encode()),
             datetime.now(UTC),
         )
-        key = await create_key(conn, store_id, name="first key", scopes=get_args(Scope))
-    return CreatedStore(store_id, key.key, woocommerce_secret, stripe_secret)
+        await create_key(conn, made.id, name="first key", scopes=get_args(Scope), key=made.api_key)
+    return made
 
 
 def _check_site(url: str, name: str) -> None:
@@ -194,8 +195,11 @@ def _sealed(vault: Vault, means: Mapping[str, Any] | str | None) -> bytes | None
     return vault.seal(json.dumps(dict(means)).encode()) if means else None
 
 
-async def create_key(conn: asyncpg.Connection, store_id: UUID, *, name: str, scopes: Sequence[str]) -> CreatedKey:
-    """
+async def create_key(
+    conn: asyncpg.Connection, store_id: UUID, *, name: str, scopes: Sequence[str], key: str | None = None
+) -> CreatedKey:
+    """`key` is generated if it is not given.
+
     Raises:
         ValueError: no scope, or an unknown one.
         LookupError: there is no such store.
@@ -204,7 +208,7 @@ async def create_key(conn: asyncpg.Connection, store_id: UUID, *, name: str, sco
         raise ValueError(f"unknown scope: {', '.join(sorted(unknown))}; there are {', '.join(get_args(Scope))}")
     if not scopes:
         raise ValueError("a key needs at least one scope")
-    key = generate("tl_")
+    key = key or generate("tl_")
     created = CreatedKey(uuid7(), key, key[:PREFIX_LENGTH])
     try:
         await conn.execute(
