@@ -19,7 +19,7 @@ from dispatcher.destinations import slack, webhook
 from dispatcher.endpoints import Endpoint, NewEndpoint, endpoint_json, filter_doubts, filter_errors
 from dispatcher.fanout import SHAPE_SLACK, shape_of
 from dispatcher.replay import Replay
-from shared import jobs
+from shared import jobs, traces
 from shared.commands import BackgroundHandler, Command, Handler, RefusedError, invalid, parse
 from shared.db import Partitions, Pool, is_transient
 from shared.ids import derived, time_of, uuid7
@@ -226,7 +226,8 @@ class EndpointCommands:
                 lease_for=self._lease,
                 now=self._clock(),
             )
-        return Job(delivery, endpoint.target, body, lease, lease_ends) if inserted else None
+        trace = traces.carried(command.id)
+        return Job(delivery, endpoint.target, body, lease, lease_ends, trace=trace) if inserted else None
 
     # Recovery ---------------------------------------------------------------------------------------------------------
 

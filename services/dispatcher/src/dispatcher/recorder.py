@@ -21,6 +21,7 @@ from dispatcher.deliveries import Delivery, Rules, Step
 from dispatcher.store import Recorded
 from shared.db import Connection, Pool, is_transient
 from shared.steps import Step as Stepping
+from shared.traces import Headers
 
 log = structlog.get_logger()
 
@@ -43,6 +44,8 @@ class Record:
     permanent: Collection[int] = ()
     jitter: float = 0.0
     probe: bool = False
+    trace: Headers | None = None
+    """Of the attempt, for its line in the log."""
 
 
 Stored = Callable[[Step | None], None]

@@ -18,6 +18,7 @@ from dispatcher.fanout import Fanout, New, Surroundings
 from dispatcher.metrics import SUPPRESSED
 from dispatcher.recorder import Recorder
 from dispatcher.traffic import Traffic
+from shared import traces
 from shared.consumer import Message
 from shared.db import Connection, Partitions, Pool
 from shared.events import Automation, Event, WebhookEvent
@@ -177,4 +178,5 @@ def _bodies(fanned: Fanout) -> list[store.Body]:
 
 def _job(new: New, fanned: Fanout, lease: UUID, lease_ends: float) -> Job:
     delivery = new.delivery
-    return Job(delivery, new.target, fanned.bodies[delivery.source_id, delivery.shape], lease, lease_ends)
+    body = fanned.bodies[delivery.source_id, delivery.shape]
+    return Job(delivery, new.target, body, lease, lease_ends, trace=traces.carried(delivery.source_id))
