@@ -22,6 +22,8 @@ from shared.events import (
     Order,
     OrderDeletedFact,
     OrderFact,
+    Payment,
+    PaymentFact,
     Product,
     ProductFact,
     Refund,
@@ -115,6 +117,11 @@ def dispute(
         status=status,
     )
     return DisputeFact(id=uuid7(), store_id=store_id, occurred_at=ago(at), data=data)
+
+
+def payment(card_brand: str, *names: str, store_id: UUID = STORE, at: float = 5) -> PaymentFact:
+    data = Payment(payments=names, card_brand=card_brand)
+    return PaymentFact(id=uuid7(), store_id=store_id, occurred_at=ago(at), data=data)
 
 
 def decline(

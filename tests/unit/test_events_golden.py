@@ -36,6 +36,8 @@ from shared.events import (
     OrderDeletedFact,
     OrderFact,
     OrderInfo,
+    Payment,
+    PaymentFact,
     Product,
     ProductFact,
     Refund,
@@ -44,6 +46,7 @@ from shared.events import (
     RuleRef,
     Snapshot,
     Wire,
+    version_digest,
 )
 
 GOLDEN = Path(__file__).parent / "golden" / "wire"
@@ -119,7 +122,10 @@ FACTS: dict[str, Fact] = {
     "fact_refund": RefundFact(
         **OF_DATA, data=ReportedRefund(id=9001, order_id=4821, amount=Decimal("10.50"), reason="too small")
     ),
+    "fact_order_of_a_card": OrderFact(**OF_DATA, data=FULL_ORDER.model_copy(update={"card_brand": "visa"})),
     "fact_dispute": DisputeFact(**OF_DATA, data=DISPUTE),
+    "fact_dispute_of_a_card": DisputeFact(**OF_DATA, data=DISPUTE.model_copy(update={"card_brand": "visa"})),
+    "fact_payment": PaymentFact(**OF_DATA, data=Payment(payments=("ch_3Q9", "pi_3Q9"), card_brand="visa")),
     "fact_decline": DeclineFact(
         **OF_DATA,
         data=Decline(email="jane@example.com", fingerprints=FINGERPRINTS[2:], code="card_declined", country="US"),
@@ -223,6 +229,11 @@ TODAY: dict[str, Wire] = {
     "answer": ANSWER,
     "refused_answer": REFUSED,
 }
+DIGESTS = (
+    (FULL_ORDER, "bd0fba086741ba7a6460edfaf8b90a1305f475e0b8f6aa422b45a64270fdc22e"),
+    (DISPUTE, "8a3e7cc0ae019c37bf05c5000a1ae4c791633f4f0b9d334826517bb46bdb508e"),
+)
+"""As migration 0006 had them."""
 WITHOUT_DISPUTE = EVENT.data.model_copy(update={"dispute": None})
 THEN: dict[str, Wire] = {
     "fact": OrderFact(**OF_DATA, data=FIRST_ORDER),
@@ -257,6 +268,15 @@ def test_a_field_that_a_newer_sender_adds_is_ignored(name: str) -> None:
 
 def test_there_are_golden_bytes_of_every_kind_of_fact() -> None:
     assert {type(fact) for fact in FACTS.values()} == set(get_args(Fact))
+
+
+@pytest.mark.parametrize(("version", "digest"), DIGESTS)
+def test_a_version_has_the_digest_that_it_was_stored_with_before_cards_had_brands(
+    version: Order | Dispute, digest: str
+) -> None:
+    """Else every order and dispute that comes again after an upgrade would be news."""
+    assert version_digest(version).hex() == digest
+    assert version_digest(version.model_copy(update={"card_brand": "visa"})).hex() == digest
 
 
 def test_a_field_added_deep_inside_is_ignored() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from api.body import BadBodyError
 from api.ingest import fingerprints, stripe
 from api.ingest.stripe import Told
-from shared.events import FACT, Decline, Dispute
+from shared.events import FACT, Decline, Dispute, Payment
 from support.stripe import BILLING, CREATED, charge, dispute, event, intent, signature, v1
 
 STORE, FACT_ID = UUID(int=1), UUID(int=2)
@@ -160,6 +160,29 @@ def test_a_decline_without_a_card_s_data_is_one_all_the_same(unknown: Any) -> No
 )
 def test_what_failed_and_is_no_declined_card_has_no_effect(kind: str, thing: dict[str, Any]) -> None:
     assert read(event(kind, thing)) == "Accepted, but of no effect: it is no declined card."
+
+
+# Cards that paid ------------------------------------------------------------------------------------------------------
+
+
+def test_a_charge_that_succeeded_tells_the_card_of_its_payment() -> None:
+    found = told(event("charge.succeeded", charge(status="succeeded", failure_code=None))).fact
+    assert found.data == Payment(payments=("ch_1", "pi_1"), card_brand="visa")
+    assert found.occurred_at == datetime.fromtimestamp(CREATED, UTC)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [{"type": "sepa_debit", "sepa_debit": {"last4": "3000"}}, {"type": "card", "card": {"brand": "unknown"}}, None],
+)
+def test_a_charge_without_a_card_of_a_known_brand_has_no_effect(method: dict[str, Any] | None) -> None:
+    found = read(event("charge.succeeded", charge(payment_method_details=method)))
+    assert found == "Accepted, but of no effect: it was not paid with a card of a known brand."
+
+
+def test_a_dispute_tells_its_card() -> None:
+    assert of_dispute(payment_method_details={"type": "card", "card": {"brand": "amex"}}).card_brand == "amex"
+    assert of_dispute(payment_method_details={"type": "klarna"}).card_brand is None
 
 
 # All of them ----------------------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ from shared.events import (
     DisputeFact,
     Fact,
     OrderDeletedFact,
+    Payment,
+    PaymentFact,
     Product,
     ProductFact,
     RefundFact,
@@ -145,6 +147,8 @@ def _of_order(nth: int, order_id: int, about: dict[str, Any]) -> Fact | None:
             payments = (f"pi_{order_id}", f"ch_{nth}")
             dispute = Dispute(id=f"new_{nth}", payments=payments, amount=Decimal(9), currency="GBP", status="lost")
             return DisputeFact(data=dispute, **about)
+        case 15:
+            return PaymentFact(data=Payment(payments=(f"pi_{order_id}", f"ch_{nth}"), card_brand="visa"), **about)
         case _:
             return None
 

@@ -1,4 +1,4 @@
-"""A batch of facts, sorted by what each is about: orders, disputes, checkouts, products, coupons."""
+"""A batch of facts, sorted by what each is about: orders, disputes, payments, checkouts, products, coupons."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -20,6 +20,7 @@ from shared.events import (
     Fact,
     OrderDeletedFact,
     OrderFact,
+    PaymentFact,
     ProductFact,
     RefundFact,
     ReportedRefund,
@@ -38,12 +39,20 @@ Hash = Callable[[UUID, str], str]
 class Batch:
     steps: dict[OrderKey, list[OrderStep]] = field(default_factory=lambda: defaultdict(list))
     disputes: dict[DisputeKey, list[DisputeFact]] = field(default_factory=lambda: defaultdict(list))
+    payments: list[PaymentFact] = field(default_factory=list)
     checkouts: list[Checkout] = field(default_factory=list)
     of_nobody: list[UUID] = field(default_factory=list)
     """Facts of the checkout without an e-mail: the gate keeps them, no customer is made of them."""
     products: list[ProductFact] = field(default_factory=list)
     coupons: list[CouponFact] = field(default_factory=list)
     automations: list[Automation] = field(default_factory=list)
+
+    def note_order(self, fact: OrderFact | OrderDeletedFact, hash_of: Hash) -> None:
+        steps = self.steps[fact.store_id, fact.data.id]
+        if isinstance(fact, OrderDeletedFact):
+            steps.append(fact)
+        else:
+            steps.append(facts.incoming(fact, hash_of(fact.store_id, fact.data.email) if fact.data.email else None))
 
     def note_checkout(self, fact: DeclineFact | CheckoutAttemptFact, hash_of: Hash) -> None:
         if fact.data.email:
@@ -77,15 +86,14 @@ def sort(batch: Iterable[Fact | Automation], hash_of: Hash) -> Batch:
     found = Batch()
     for message in batch:
         match message:
-            case OrderFact():
-                email_hash = hash_of(message.store_id, message.data.email) if message.data.email else None
-                found.steps[message.store_id, message.data.id].append(facts.incoming(message, email_hash))
-            case OrderDeletedFact():
-                found.steps[message.store_id, message.data.id].append(message)
+            case OrderFact() | OrderDeletedFact():
+                found.note_order(message, hash_of)
             case RefundFact():
                 found.steps[message.store_id, message.data.order_id].append(message)
             case DisputeFact():
                 found.disputes[message.store_id, message.data.id].append(message)
+            case PaymentFact():
+                found.payments.append(message)
             case DeclineFact() | CheckoutAttemptFact():
                 found.note_checkout(message, hash_of)
             case ProductFact():

@@ -30,26 +30,28 @@ class Concluded:
     happenings: tuple[Happening, ...]
     fact_id: UUID | None
     """The fact to blame; None: nothing changed."""
+    card_brand: str
+    """What it was paid with, as far as the batch's facts and payments say; "": they do not."""
 
     @property
     def changed(self) -> bool:
         return self.fact_id is not None
 
 
-def conclude(folded: Folded, cases: Sequence[Known], *, live: bool, now: datetime) -> Concluded:
+def conclude(folded: Folded, cases: Sequence[Known], card_brand: str = "", *, live: bool, now: datetime) -> Concluded:
     """Idempotent: facts that are known already conclude in nothing."""
     fact_id = _cause(folded, cases, live=live)
     lost = disputes.lost_amounts([case.after for case in cases])
     settled = facts.settled(folded.after, lost)
     if folded.after.version is None or fact_id is None:
-        return Concluded(folded, settled, tuple(cases), (), fact_id if folded.after.version else None)
+        return Concluded(folded, settled, tuple(cases), (), fact_id if folded.after.version else None, card_brand)
     happenings = [*folded.happenings, *_excess(folded, cases, settled, fact_id, live=live)]
     told_cases = []
     for case in cases:
         after, told = _told(folded, case, fact_id, live=live, now=now)
         told_cases.append(replace(case, after=after))
         happenings += told
-    return Concluded(folded, settled, tuple(told_cases), tuple(happenings), fact_id)
+    return Concluded(folded, settled, tuple(told_cases), tuple(happenings), fact_id, card_brand)
 
 
 def _cause(folded: Folded, cases: Sequence[Known], *, live: bool) -> UUID | None:

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from hashlib import sha256
 from typing import get_args
 from uuid import UUID
 
 from scorer.facts import HISTORY_AGE, Happening, HappeningType, Result
-from shared.events import Dispute, DisputeFact, DisputeStatus, EventData, OrderInfo
+from shared.events import Dispute, DisputeFact, DisputeStatus, EventData, OrderInfo, version_digest
 
 _RANKS = {status: rank for rank, status in enumerate(get_args(DisputeStatus))}
 CLOSED = frozenset({"won", "lost"})
@@ -25,6 +24,8 @@ class Case:
     opened_at: datetime
     modified_at: datetime
     digest: bytes
+    filed_at: datetime | None = None
+    """Since when it is more than an inquiry; None: it is none."""
     told: DisputeStatus | None = None
     """The status that the customer's events and timeline know."""
 
@@ -41,7 +42,7 @@ class FoldedCase:
 
 
 def fold(stored: Case | None, facts: Sequence[DisputeFact]) -> FoldedCase:
-    """Apply versions of one dispute, in any order of arrival. The earliest of all says when it was opened."""
+    """Apply versions of one dispute, in any order of arrival. The earliest of all says when it was opened, or filed."""
     current = stored
     results: list[tuple[UUID, Result]] = []
     for fact in sorted(facts, key=lambda fact: _case(fact).rank):
@@ -54,7 +55,8 @@ def fold(stored: Case | None, facts: Sequence[DisputeFact]) -> FoldedCase:
 
 def _case(fact: DisputeFact) -> Case:
     dispute = fact.data.model_copy(update={"payments": tuple(sorted(set(fact.data.payments)))})
-    return Case(dispute, fact.occurred_at, fact.occurred_at, sha256(fact.data.encode()).digest())
+    filed_at = None if fact.data.status == "warning" else fact.occurred_at
+    return Case(dispute, fact.occurred_at, fact.occurred_at, version_digest(fact.data), filed_at)
 
 
 def _apply(current: Case | None, given: Case) -> tuple[Case, Result]:
@@ -67,12 +69,19 @@ def _apply(current: Case | None, given: Case) -> tuple[Case, Result]:
 
 
 def _merged(*, newer: Case, older: Case) -> Case:
-    """What an older version knew of order and payments stays true."""
-    payments = tuple(sorted({*newer.dispute.payments, *older.dispute.payments}))
-    order_id = newer.dispute.order_id or older.dispute.order_id
-    dispute = newer.dispute.model_copy(update={"payments": payments, "order_id": order_id})
-    opened_at = min(newer.opened_at, older.opened_at)
-    return replace(newer, dispute=dispute, opened_at=opened_at, told=newer.told or older.told)
+    """What an older version knew of order, payments and card stays true."""
+    known = {
+        "payments": tuple(sorted({*newer.dispute.payments, *older.dispute.payments})),
+        "order_id": newer.dispute.order_id or older.dispute.order_id,
+        "card_brand": newer.dispute.card_brand or older.dispute.card_brand,
+    }
+    return replace(
+        newer,
+        dispute=newer.dispute.model_copy(update=known),
+        opened_at=min(newer.opened_at, older.opened_at),
+        filed_at=min(filter(None, (newer.filed_at, older.filed_at)), default=None),
+        told=newer.told or older.told,
+    )
 
 
 def joined(case: Case, paid: Mapping[str, int]) -> Case:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from hashlib import sha256
 from typing import Literal, assert_never
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from shared.events import (
     Refund,
     RefundFact,
     ReportedRefund,
+    version_digest,
 )
 
 NOT_PLACED = frozenset({"checkout-draft", "trash"})
@@ -193,7 +193,7 @@ def incoming(fact: OrderFact, email_hash: str | None) -> Incoming:
         email_hash=email_hash,
         created_at=order.created_at,
         modified_at=order.modified_at,
-        digest=sha256(order.encode()).digest(),
+        digest=version_digest(order),
         refunds={refund.id: refund for refund in order.refunds},
         coupons=order.coupons,
         fingerprints=order.fingerprints,

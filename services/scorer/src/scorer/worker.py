@@ -416,7 +416,14 @@ async def _save_orders(
     connection: Connection, concluded: Mapping[OrderKey, Concluded], locked: Mapping[Key, Customer]
 ) -> None:
     to_save = [
-        Saved(key, one.folded, one.settled, disputed=bool(one.cases), forgotten=linking.forgotten(key, one, locked))
+        Saved(
+            key,
+            one.folded,
+            one.settled,
+            disputed=bool(one.cases),
+            forgotten=linking.forgotten(key, one, locked),
+            card_brand=one.card_brand,
+        )
         for key, one in concluded.items()
         if one.changed
     ]

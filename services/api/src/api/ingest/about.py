@@ -11,6 +11,7 @@ from shared.events import (
     Fact,
     OrderDeletedFact,
     OrderFact,
+    PaymentFact,
     ProductFact,
     RefundFact,
 )
@@ -36,7 +37,7 @@ def about(fact: Fact, key: bytes) -> About:
             return About(_hashed(fact.data.email, key), None, fact.occurred_at)
         case RefundFact() | DisputeFact():
             return About(None, fact.data.order_id, fact.occurred_at)
-        case OrderDeletedFact() | ProductFact() | CouponFact():
+        case OrderDeletedFact() | PaymentFact() | ProductFact() | CouponFact():
             return About(None, None, fact.occurred_at)
 
 

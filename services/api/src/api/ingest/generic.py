@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from api.body import WHOLE, BadBodyError, check
-from api.ingest import catalogue, fingerprints, woocommerce
+from api.ingest import cards, catalogue, fingerprints, woocommerce
 from api.ingest.fields import Currency, Id, NotNegative, ShortText, Text, Time, nothing_is
 from shared.events import (
     CheckoutAttempt,
@@ -183,6 +183,8 @@ class _DisputeTold(_Given):
     currency: Currency
     reason: ShortText = ""
     status: _Status
+    card_brand: ShortText = ""
+    """visa, mastercard, amex and so on; where it is not given, that of the order."""
 
     @model_validator(mode="after")
     def _belongs_to_an_order(self) -> "_DisputeTold":
@@ -234,6 +236,7 @@ def _dispute(data: Mapping[str, Any], _: bytes) -> Wire:
         currency=given.currency,
         reason=given.reason,
         status=given.status,
+        card_brand=cards.brand(given.card_brand),
     )
 
 

@@ -1,4 +1,4 @@
-"""An event of Stripe → a dispute or a declined payment, or what is wrong with it. Shapes of Stripe's API."""
+"""An event of Stripe → a dispute, a card that paid or was declined, or what is wrong with it. Shapes of its API."""
 
 import hashlib
 import hmac
@@ -13,11 +13,11 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from api.body import BadBodyError, parse_object
-from api.ingest import fingerprints
+from api.ingest import cards, fingerprints
 from api.ingest.fields import Currency, LooseText, ShortText, Text, loose_text
 from api.ingest.generic import STRIPE_STATUSES
 from api.ingest.woocommerce import MAX_PAYMENT
-from shared.events import Decline, DeclineFact, Dispute, DisputeFact, DisputeStatus, Fact
+from shared.events import Decline, DeclineFact, Dispute, DisputeFact, DisputeStatus, Fact, Payment, PaymentFact
 from shared.identity import normalise_email
 from shared.mistakes import mistakes
 
@@ -40,9 +40,12 @@ _DISPUTES = frozenset(
     f"charge.dispute.{what}" for what in ("created", "updated", "closed", "funds_withdrawn", "funds_reinstated")
 )
 _FAILURES = frozenset({"payment_intent.payment_failed", "charge.failed"})
+_SUCCESS = "charge.succeeded"
+"""Of use for the card's brand alone, which WooCommerce Stripe does not leave with its orders."""
 _OBJECT = "data.object."
 _IGNORED = "Accepted, but events of this type have no effect."
-_NO_CARD = "Accepted, but of no effect: it is no declined card."
+_NO_DECLINE = "Accepted, but of no effect: it is no declined card."
+_NO_CARD = "Accepted, but of no effect: it was not paid with a card of a known brand."
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 
 
@@ -91,10 +94,17 @@ def read(raw: bytes, *, store_id: UUID, key: bytes, fact_id: UUID) -> Told | str
         event = _checked(Event, body)
         failure = _failure(kind, event, key)
         if failure is None:
-            return _NO_CARD
+            return _NO_DECLINE
         charge, decline = failure
         fact = DeclineFact(id=fact_id, store_id=store_id, occurred_at=event.created, data=decline)
         return Told(_digest(store_id, charge or event.id), fact)
+    if kind == _SUCCESS:
+        event = _checked(Event, body)
+        payment = _payment(_checked(_Charge, event.data.object, inside=_OBJECT))
+        if payment is None:
+            return _NO_CARD
+        fact = PaymentFact(id=fact_id, store_id=store_id, occurred_at=event.created, data=payment)
+        return Told(_digest(store_id, event.id), fact)
     return _IGNORED
 
 
@@ -115,6 +125,12 @@ def _failure(kind: str, event: "Event", key: bytes) -> tuple[str, Decline] | Non
     return error.charge or intent.latest_charge, _decline(intent, method.billing_details, method.card, code, key)
 
 
+def _payment(charge: "_Charge") -> Payment | None:
+    brand = cards.brand(charge.payment_method_details.card.brand)
+    names = tuple(name for name in (charge.id, charge.payment_intent) if name)
+    return Payment(payments=names, card_brand=brand) if brand else None
+
+
 def _dispute(given: "_Dispute") -> Dispute:
     places = 0 if given.currency in NO_DECIMALS else 3 if given.currency in THREE_DECIMALS else 2
     return Dispute(
@@ -124,6 +140,7 @@ def _dispute(given: "_Dispute") -> Dispute:
         currency=given.currency,
         reason=given.reason[:MAX_REASON],
         status=given.status,
+        card_brand=cards.brand(given.payment_method_details.card.brand),
     )
 
 
@@ -205,16 +222,6 @@ class Event(_Typed):
     data: _Data
 
 
-class _Dispute(_Stripe):
-    id: _Name
-    amount: _Minor
-    currency: Currency
-    charge: _Named = ""
-    payment_intent: _Named = ""
-    reason: LooseText = ""
-    status: Annotated[DisputeStatus, BeforeValidator(_status)]
-
-
 class _Address(_Stripe):
     country: LooseText = ""
 
@@ -235,6 +242,17 @@ class _Method(_Stripe):
     type: LooseText = ""
     billing_details: Annotated[_Billing, _Part] = _Billing()
     card: Annotated[_Card, _Part] = _Card()
+
+
+class _Dispute(_Stripe):
+    id: _Name
+    amount: _Minor
+    currency: Currency
+    charge: _Named = ""
+    payment_intent: _Named = ""
+    reason: LooseText = ""
+    status: Annotated[DisputeStatus, BeforeValidator(_status)]
+    payment_method_details: Annotated[_Method, _Part] = _Method()
 
 
 class _Error(_Stripe):
@@ -266,6 +284,7 @@ class _Outcome(_Stripe):
 
 
 class _Charge(_Payment):
+    payment_intent: _Named = ""
     failure_code: LooseText = ""
     outcome: Annotated[_Outcome, _Part] = _Outcome()
     billing_details: Annotated[_Billing, _Part] = _Billing()

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from api.body import BadBodyError, parse_object
-from api.ingest import fingerprints
+from api.ingest import cards, fingerprints
 from api.ingest.catalogue import coupon_code
 from api.ingest.fields import (
     Amount,
@@ -46,6 +46,8 @@ is the transaction id now), Payment Plugins for Stripe, WooPayments (both)."""
 CARD_KEYS = (("_card_brand", "last4"),)
 """Order meta of brand and last digits: WooPayments. Gateways made on SkyVerge's framework (Square, Braintree,
 Authorize.Net) put their own name into the keys. WooCommerce Stripe writes no digits."""
+BRAND_KEY = "_stripe_card_brand"
+"""Order meta of the brand alone: WooCommerce Stripe, of cards of two networks between which the shopper chose."""
 
 _PING = re.compile(rb"webhook_id=[0-9]{1,20}")
 
@@ -219,6 +221,7 @@ def _order(wc: WcOrder, key: bytes) -> Order:
         product_ids=tuple(sorted({line.product_id for line in wc.line_items if line.product_id})),
         fingerprints=fingerprints.hashed(key, _traces(wc)),
         payments=_payments(wc),
+        card_brand=_brand(wc),
     )
 
 
@@ -263,9 +266,18 @@ def _is_given(shipping: _WcAddress) -> bool:
 
 def _card(wc: WcOrder) -> str | None:
     """The first that a gateway wrote whole."""
-    keys = [*CARD_KEYS, (f"_wc_{wc.payment_method}_card_type", f"_wc_{wc.payment_method}_account_four")]
-    cards = (fingerprints.card(*(loose_text(wc.meta_data.get(key)) for key in pair)) for pair in keys)
-    return next(filter(None, cards), None)
+    found = (fingerprints.card(*(loose_text(wc.meta_data.get(key)) for key in pair)) for pair in _card_keys(wc))
+    return next(filter(None, found), None)
+
+
+def _card_keys(wc: WcOrder) -> tuple[tuple[str, str], ...]:
+    return (*CARD_KEYS, (f"_wc_{wc.payment_method}_card_type", f"_wc_{wc.payment_method}_account_four"))
+
+
+def _brand(wc: WcOrder) -> str | None:
+    """The first that is known."""
+    keys = (*(brand for brand, _ in _card_keys(wc)), BRAND_KEY)
+    return next(filter(None, (cards.brand(loose_text(wc.meta_data.get(key))) for key in keys)), None)
 
 
 def _payments(wc: WcOrder) -> tuple[str, ...]:

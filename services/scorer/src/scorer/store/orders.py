@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from scorer.batch import DisputeKey, OrderKey
@@ -89,6 +89,8 @@ class Saved:
     disputed: bool
     forgotten: bool
     """Its customer was erased after it was placed: nothing personal of it is kept."""
+    card_brand: str
+    """"": not known."""
 
 
 async def save(connection: Connection, orders: Sequence[Saved]) -> None:
@@ -107,7 +109,7 @@ async def _save_versions(connection: Connection, orders: Sequence[tuple[Saved, I
         "INSERT INTO scorer.orders (store_id, order_id, email_hash, number, status, currency, total, item_count,"
         " payment_method, billing_country, shipping_country, created_at, modified_at, digest, announced,"
         " refund_count, full_refund_count, refund_value, listed_refunds, deleted, disputed, coupons, product_ids,"
-        " categories, fingerprints)"
+        " categories, fingerprints, card_brand)"
         " SELECT k.store_id, k.order_id, k.email_hash, k.number, k.status, k.currency, k.total, k.item_count,"
         " k.payment_method, k.billing_country, k.shipping_country, k.created_at, k.modified_at, k.digest,"
         " k.announced, k.refund_count, k.full_refund_count, k.refund_value, k.listed_refunds, k.deleted,"
@@ -115,14 +117,15 @@ async def _save_versions(connection: Connection, orders: Sequence[tuple[Saved, I
         " CASE WHEN k.products = '{}' THEN '{}' ELSE ARRAY(SELECT DISTINCT unnest(p.categories)"
         "  FROM scorer.products p WHERE p.store_id = k.store_id AND p.product_id = ANY(k.products::bigint[])"
         "  ORDER BY 1) END,"
-        " ARRAY(SELECT decode(f, 'hex') FROM unnest(k.fingerprints::text[]) AS f)"
+        " ARRAY(SELECT decode(f, 'hex') FROM unnest(k.fingerprints::text[]) AS f), k.card_brand"
         " FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],"
         " $7::numeric[], $8::int[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::timestamptz[],"
         " $14::bytea[], $15::boolean[], $16::int[], $17::int[], $18::numeric[], $19::int[], $20::boolean[],"
-        " $21::boolean[], $22::jsonb[], $23::text[], $24::text[])"
+        " $21::boolean[], $22::jsonb[], $23::text[], $24::text[], $25::text[])"
         " AS k (store_id, order_id, email_hash, number, status, currency, total, item_count, payment_method,"
         " billing_country, shipping_country, created_at, modified_at, digest, announced, refund_count,"
-        " full_refund_count, refund_value, listed_refunds, deleted, disputed, coupons, products, fingerprints)"
+        " full_refund_count, refund_value, listed_refunds, deleted, disputed, coupons, products, fingerprints,"
+        " card_brand)"
         " ON CONFLICT (store_id, order_id) DO UPDATE SET email_hash = EXCLUDED.email_hash,"
         " number = EXCLUDED.number, status = EXCLUDED.status, currency = EXCLUDED.currency, total = EXCLUDED.total,"
         " item_count = EXCLUDED.item_count, payment_method = EXCLUDED.payment_method,"
@@ -132,8 +135,8 @@ async def _save_versions(connection: Connection, orders: Sequence[tuple[Saved, I
         " full_refund_count = EXCLUDED.full_refund_count, refund_value = EXCLUDED.refund_value,"
         " listed_refunds = EXCLUDED.listed_refunds, deleted = EXCLUDED.deleted, disputed = EXCLUDED.disputed,"
         " coupons = EXCLUDED.coupons, product_ids = EXCLUDED.product_ids, categories = EXCLUDED.categories,"
-        " fingerprints = EXCLUDED.fingerprints",
-        *columns(rows, 24),
+        " fingerprints = EXCLUDED.fingerprints, card_brand = greatest(orders.card_brand, EXCLUDED.card_brand)",
+        *columns(rows, 25),
     )
 
 
@@ -163,6 +166,7 @@ def _row(saved: Saved, winner: Incoming) -> tuple[object, ...]:
         json.dumps([[coupon.code, coupon.once] for coupon in order.coupons]) if order.coupons else None,
         _array(order.product_ids),
         "{}" if saved.forgotten else _array(order.fingerprints),
+        saved.card_brand,
     )
 
 
@@ -255,7 +259,7 @@ async def forget_reports(connection: Connection, keys: Sequence[OrderKey]) -> No
 
 _DISPUTE = (
     "d.store_id, d.dispute_id, d.order_id, d.payments, d.amount, d.currency, d.reason, d.status, d.opened_at,"
-    " d.modified_at, d.digest, d.told"
+    " d.modified_at, d.digest, d.filed_at, d.told, d.card_brand"
 )
 
 
@@ -303,8 +307,9 @@ def _case(row: Mapping[str, Any]) -> Case:
         currency=row["currency"],
         reason=row["reason"],
         status=row["status"],
+        card_brand=row["card_brand"] or None,
     )
-    return Case(dispute, row["opened_at"], row["modified_at"], row["digest"], row["told"])
+    return Case(dispute, row["opened_at"], row["modified_at"], row["digest"], row["filed_at"], row["told"])
 
 
 async def save_disputes(connection: Connection, cases: Mapping[DisputeKey, Case]) -> None:
@@ -321,23 +326,27 @@ async def save_disputes(connection: Connection, cases: Mapping[DisputeKey, Case]
             case.modified_at,
             case.digest,
             case.told,
+            case.filed_at,
+            case.dispute.card_brand or "",
         )
         for key, case in sorted(cases.items())
     ]
     await connection.execute(
         "INSERT INTO scorer.disputes (store_id, dispute_id, order_id, payments, amount, currency, reason, status,"
-        " opened_at, modified_at, digest, told)"
+        " opened_at, modified_at, digest, told, filed_at, card_brand)"
         " SELECT k.store_id, k.dispute_id, k.order_id, ARRAY(SELECT jsonb_array_elements_text(k.payments)), k.amount,"
-        " k.currency, k.reason, k.status, k.opened_at, k.modified_at, k.digest, k.told"
+        " k.currency, k.reason, k.status, k.opened_at, k.modified_at, k.digest, k.told, k.filed_at, k.card_brand"
         " FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::jsonb[], $5::numeric[], $6::text[], $7::text[],"
-        " $8::text[], $9::timestamptz[], $10::timestamptz[], $11::bytea[], $12::text[])"
+        " $8::text[], $9::timestamptz[], $10::timestamptz[], $11::bytea[], $12::text[], $13::timestamptz[],"
+        " $14::text[])"
         " AS k (store_id, dispute_id, order_id, payments, amount, currency, reason, status, opened_at, modified_at,"
-        " digest, told)"
+        " digest, told, filed_at, card_brand)"
         " ON CONFLICT (store_id, dispute_id) DO UPDATE SET order_id = EXCLUDED.order_id,"
         " payments = EXCLUDED.payments, amount = EXCLUDED.amount, currency = EXCLUDED.currency,"
         " reason = EXCLUDED.reason, status = EXCLUDED.status, opened_at = EXCLUDED.opened_at,"
-        " modified_at = EXCLUDED.modified_at, digest = EXCLUDED.digest, told = EXCLUDED.told",
-        *columns(rows, 12),
+        " modified_at = EXCLUDED.modified_at, digest = EXCLUDED.digest, told = EXCLUDED.told,"
+        " filed_at = EXCLUDED.filed_at, card_brand = EXCLUDED.card_brand",
+        *columns(rows, 14),
     )
 
 
@@ -345,28 +354,59 @@ def _texts(items: Sequence[str]) -> str:
     return json.dumps(list(items))
 
 
-async def orders_of_payments(connection: Connection, payments: Collection[Payment]) -> dict[Payment, int]:
+class Paid(NamedTuple):
+    """A payment as it is known."""
+
+    order_id: int
+    card_brand: str
+    """"": not known."""
+
+
+async def orders_of_payments(connection: Connection, payments: Collection[Payment]) -> dict[Payment, Paid]:
     """Whose payments they are, as far as is known now."""
     rows = await connection.fetch(
-        "SELECT p.store_id, p.payment, p.order_id FROM unnest($1::uuid[], $2::text[]) AS k (store_id, payment)"
+        "SELECT p.store_id, p.payment, p.order_id, p.card_brand"
+        " FROM unnest($1::uuid[], $2::text[]) AS k (store_id, payment)"
         " JOIN scorer.payments p ON p.store_id = k.store_id AND p.payment = k.payment WHERE p.order_id IS NOT NULL",
         *columns(sorted(payments), 2),
     )
-    return {(row["store_id"], row["payment"]): row["order_id"] for row in rows}
+    return {(row["store_id"], row["payment"]): Paid(row["order_id"], row["card_brand"]) for row in rows}
 
 
-async def claim_payments(connection: Connection, claims: Mapping[Payment, int | None]) -> None:
-    """Note which order each payment belongs to (None: a dispute asks), and lock it until the commit, sorted.
+async def claim_payments(
+    connection: Connection, claims: Mapping[Payment, int | None], brands: Mapping[Payment, str]
+) -> set[Payment]:
+    """Note which order each payment belongs to (None: somebody asks), and lock it until the commit, sorted.
 
-    Of two orders that claim one payment the older id has it, whichever came first.
+    Of two orders that claim one payment the older id has it, whichever came first; likewise of two brands the last of
+    the alphabet. Returns those of which the brand was not known.
     """
-    rows = [(*payment, order_id) for payment, order_id in sorted(claims.items(), key=lambda item: item[0])]
+    rows = [(*payment, order_id, brands.get(payment, "")) for payment, order_id in sorted(claims.items(), key=_payment)]
+    found = await connection.fetch(
+        "WITH claimed AS (INSERT INTO scorer.payments AS p (store_id, payment, order_id, card_brand)"
+        "  SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[])"
+        "  ON CONFLICT (store_id, payment) DO UPDATE SET order_id = least(p.order_id, EXCLUDED.order_id),"
+        "   card_brand = greatest(p.card_brand, EXCLUDED.card_brand)"
+        "  WHERE p.order_id IS DISTINCT FROM least(p.order_id, EXCLUDED.order_id)"
+        "   OR p.card_brand < EXCLUDED.card_brand"
+        "  RETURNING p.store_id, p.payment, coalesce(old.card_brand, '') AS was, new.card_brand AS now_is)"
+        " SELECT store_id, payment FROM claimed WHERE now_is <> was",
+        *columns(rows, 4),
+    )
+    return {(row["store_id"], row["payment"]) for row in found}
+
+
+def _payment(claim: tuple[Payment, int | None]) -> Payment:
+    return claim[0]
+
+
+async def save_brands(connection: Connection, brands: Mapping[OrderKey, str]) -> None:
+    """What orders that are stored were paid with, where that is news."""
     await connection.execute(
-        "INSERT INTO scorer.payments AS p (store_id, payment, order_id)"
-        " SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[])"
-        " ON CONFLICT (store_id, payment) DO UPDATE SET order_id = least(p.order_id, EXCLUDED.order_id)"
-        " WHERE p.order_id IS DISTINCT FROM least(p.order_id, EXCLUDED.order_id)",
-        *columns(rows, 3),
+        "UPDATE scorer.orders o SET card_brand = k.card_brand"
+        " FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS k (store_id, order_id, card_brand)"
+        " WHERE o.store_id = k.store_id AND o.order_id = k.order_id AND o.card_brand < k.card_brand",
+        *columns([(*key, brand) for key, brand in sorted(brands.items())], 3),
     )
 
 

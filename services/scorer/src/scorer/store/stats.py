@@ -1,41 +1,62 @@
-"""The sums over a store's customers. Triggers add to them in stats_deltas; here these are folded."""
+"""The sums over a store's customers, and over its orders by month. Triggers add to them; here that is folded."""
+
+from dataclasses import dataclass
 
 from shared.db import Connection, Pool
 
 FOLDED = 10_000
 """Rows in one statement: more than all scorers mostly add between two looks, few enough for a short transaction."""
 
-_SUMS = ("customers", "trust_score", "return_rate", "total_orders", "total_refunds")
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """A table of sums by group, and that of what commits added to them since."""
+
+    table: str
+    deltas: str
+    groups: tuple[str, ...]
+    sums: tuple[str, ...]
+
+
+CUSTOMERS = Sums(
+    "scorer.stats",
+    "scorer.stats_deltas",
+    ("store_id", "segment", "is_blocked", "is_allowlisted"),
+    ("customers", "trust_score", "return_rate", "total_orders", "total_refunds"),
+)
+ORDERS = Sums("scorer.order_months", "scorer.order_month_deltas", ("store_id", "month", "card_brand"), ("orders",))
 
 
 async def fold_all(pool: Pool, *, at_once: int = FOLDED) -> None:
     """Until there is less than a statement's worth: readers add up whatever is left."""
-    while await fold(pool, at_once) == at_once:
-        pass
+    for kept in (CUSTOMERS, ORDERS):
+        while await fold(pool, at_once, kept) == at_once:
+            pass
 
 
-async def fold(connection: Connection | Pool, limit: int = FOLDED) -> int:
+async def fold(connection: Connection | Pool, limit: int = FOLDED, kept: Sums = CUSTOMERS) -> int:
     """Add what the commits since the last time added to the sums, or the first of it; how many rows that were.
 
     Any number of scorers may do it at once: each takes rows that no other has, and readers see a row or its sum.
     """
-    folded: int = await connection.fetchval(_FOLD, limit)
+    folded: int = await connection.fetchval(_statement(kept), limit)
     return folded
 
 
-_FOLD = f"""
-    WITH taken AS (
-        DELETE FROM scorer.stats_deltas WHERE (store_id, id) IN (
-            SELECT store_id, id FROM scorer.stats_deltas ORDER BY store_id, id LIMIT $1 FOR UPDATE SKIP LOCKED
-        ) RETURNING store_id, segment, is_blocked, is_allowlisted, {", ".join(_SUMS)}
-    ),
-    added AS (
-        INSERT INTO scorer.stats AS s (store_id, segment, is_blocked, is_allowlisted, {", ".join(_SUMS)})
-        SELECT store_id, segment, is_blocked, is_allowlisted, {", ".join(f"sum({name})" for name in _SUMS)}
-        FROM taken GROUP BY store_id, segment, is_blocked, is_allowlisted
-        ORDER BY store_id, segment, is_blocked, is_allowlisted
-        ON CONFLICT (store_id, segment, is_blocked, is_allowlisted)
-        DO UPDATE SET {", ".join(f"{name} = s.{name} + EXCLUDED.{name}" for name in _SUMS)}
-    )
-    SELECT count(*) FROM taken
-"""
+def _statement(kept: Sums) -> str:
+    groups, names = ", ".join(kept.groups), ", ".join(kept.sums)
+    return f"""
+        WITH taken AS (
+            DELETE FROM {kept.deltas} WHERE (store_id, id) IN (
+                SELECT store_id, id FROM {kept.deltas} ORDER BY store_id, id LIMIT $1 FOR UPDATE SKIP LOCKED
+            ) RETURNING {groups}, {names}
+        ),
+        added AS (
+            INSERT INTO {kept.table} AS s ({groups}, {names})
+            SELECT {groups}, {", ".join(f"sum({name})" for name in kept.sums)}
+            FROM taken GROUP BY {groups} ORDER BY {groups}
+            ON CONFLICT ({groups})
+            DO UPDATE SET {", ".join(f"{name} = s.{name} + EXCLUDED.{name}" for name in kept.sums)}
+        )
+        SELECT count(*) FROM taken
+    """
