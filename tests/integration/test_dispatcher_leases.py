@@ -54,6 +54,7 @@ async def insert(connection: asyncpg.Connection, deliveries: Sequence[Delivery],
     await store.insert_deliveries(
         connection,
         [(d, None) for d in deliveries],
+        {},
         lease=lease or uuid7(),
         leased=leased,
         lease_for=MINUTE,
@@ -97,6 +98,15 @@ async def test_the_same_result_twice_is_recorded_once(connection: asyncpg.Connec
     await store_results(connection, result(made, lease))
     assert await store_results(connection, result(made, lease)) == set()
     assert await state(connection, made) == ("delivered", 1, None, 1)
+
+
+async def test_of_a_target_in_trouble_nothing_is_recorded_as_if_all_were_well(connection: asyncpg.Connection) -> None:
+    lease, made = uuid7(), delivery(uuid7())
+    await insert(connection, [made], lease=lease)
+    targets = [made.target_id]
+    await store.ensure_breakers(connection, targets, targets, endpoints=[])
+    recorded = await store.record(connection, [result(made, lease)], now=datetime.now(UTC), unless_troubled=targets)
+    assert (recorded, await state(connection, made)) == (set(), ("pending", 0, lease, 0))
 
 
 async def test_a_retry_is_due_after_its_wait_and_not_before(connection: asyncpg.Connection) -> None:

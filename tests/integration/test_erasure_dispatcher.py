@@ -252,9 +252,10 @@ async def test_whoever_forgets_waits_for_those_who_began_before_they_could_know(
         told = await place.erase()
         forgetting = asyncio.create_task(erasure.forget(place.shop.pool, directory, told))
         await eventually(partial(waiting, place.shop.pool))
-        body = store.Body(late.recorded_at, late.id, "trustlens", place.jane, json.dumps({"to": JANE}).encode())
         await place.one.worker._partitions.cover(place.shop.pool, [late.recorded_at])
-        await store.insert_bodies(connection, [body])
+        body = json.dumps({"to": JANE}).encode()
+        kept = {"recorded_at": late.recorded_at, "source_id": late.id, "shape": "trustlens", "email_hash": place.jane}
+        await insert(connection, "dispatcher.bodies", **kept, body=body)
         await writing.commit()
     await forgetting
     assert await remains(place.shop.pool, JANE) == []

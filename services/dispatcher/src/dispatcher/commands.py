@@ -217,17 +217,17 @@ class EndpointCommands:
             site = (await store.sites(connection, [command.store_id]))[command.store_id]
             renderer = slack if delivery.shape == SHAPE_SLACK else webhook
             body = renderer.render(webhook.Trial(asked_at), site, include_email=endpoint.include_email)
-            await store.insert_bodies(connection, [store.body_of(delivery, body)])
             inserted = await store.insert_deliveries(
                 connection,
                 [(delivery, None)],
+                {(delivery.source_id, delivery.shape): body},
                 lease=lease,
                 leased=[delivery.id],
                 lease_for=self._lease,
                 now=self._clock(),
             )
         trace = traces.carried(command.id)
-        return Job(delivery, endpoint.target, body, lease, lease_ends, trace=trace) if inserted else None
+        return Job(delivery, endpoint.target, body, lease, lease_ends, trace=trace) if inserted.deliveries else None
 
     # Recovery ---------------------------------------------------------------------------------------------------------
 

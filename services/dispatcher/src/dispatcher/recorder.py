@@ -118,7 +118,7 @@ class Recorder:
         while True:
             self.step.begin()
             try:
-                async with self._pool.acquire() as connection, connection.transaction():
+                async with self._pool.acquire() as connection:
                     held, seen = await _store(connection, records, self._rules, self._clock)
             except Exception as error:
                 if not is_transient(error):
@@ -139,9 +139,24 @@ class Recorder:
                 self.outages[target] = breaker
 
 
-async def _store(
-    connection: Connection, records: Sequence[Record], rules: Rules, clock: Clock
-) -> tuple[Mapping[tuple[UUID, UUID], Step], Mapping[UUID, Breaker]]:
+Outcome = tuple[Mapping[tuple[UUID, UUID], Step], Mapping[UUID, Breaker]]
+
+
+async def _store(connection: Connection, records: Sequence[Record], rules: Rules, clock: Clock) -> Outcome:
+    """What was stored, by delivery and lease, and how the targets are then.
+
+    Where all is well there is nothing to lock, and nothing but the records to store: one round trip.
+    """
+    if all(record.answer and record.answer.complaint is None for record in records):
+        now = clock()
+        steps, after = decide(records, {}, rules, now)
+        if held := await store.record(connection, steps, now=now, unless_troubled=after):
+            return _told(steps, held), after
+    async with connection.transaction():
+        return await _store_all(connection, records, rules, clock)
+
+
+async def _store_all(connection: Connection, records: Sequence[Record], rules: Rules, clock: Clock) -> Outcome:
     targets = {record.delivery.target_id for record in records if record.answer}
     before = await store.lock_breakers(connection, targets)
     if troubled := {r.delivery.target_id for r in records if r.answer and r.answer.complaint} - before.keys():
@@ -154,7 +169,11 @@ async def _store(
     await _act(connection, before, after, parked, rules=rules, now=now)
     ended = {r.delivery.endpoint_id for r in steps if r.step.disables and (r.delivery.id, r.lease) in held}
     await _disable(connection, {endpoint for endpoint in ended if endpoint})
-    return {(r.delivery.id, r.lease): r.step for r in steps if (r.delivery.id, r.lease) in held}, after
+    return _told(steps, held), after
+
+
+def _told(steps: Sequence[Recorded], held: Collection[tuple[UUID, UUID]]) -> Mapping[tuple[UUID, UUID], Step]:
+    return {(r.delivery.id, r.lease): r.step for r in steps if (r.delivery.id, r.lease) in held}
 
 
 def bare(record: Record) -> Record:

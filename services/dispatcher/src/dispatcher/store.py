@@ -58,8 +58,16 @@ class Body:
     content: bytes
 
 
-def body_of(delivery: Delivery, content: bytes) -> Body:
-    return Body(delivery.recorded_at, delivery.source_id, delivery.shape, delivery.email_hash, content)
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What inserting deliveries and their bodies came to."""
+
+    deliveries: frozenset[UUID]
+    """The ids of the new ones."""
+    bodies: frozenset[tuple[UUID, str]]
+    """(source, shape) of those that were not frozen before."""
+    troubled: bool
+    """Whether any of their targets has a breaker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,31 +272,21 @@ async def rule_targets(
     return {(row["store_id"], row["id"]): _target(row, vault, enabled=True) for row in rows}
 
 
-async def insert_bodies(connection: Connection, bodies: Sequence[Body]) -> set[tuple[UUID, str]]:
-    """Freeze bodies; (source, shape) of those that were not frozen before."""
-    rows = await connection.fetch(
-        "INSERT INTO dispatcher.bodies (recorded_at, source_id, shape, email_hash, body)"
-        " SELECT * FROM unnest($1::timestamptz[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])"
-        " ON CONFLICT DO NOTHING RETURNING source_id, shape",
-        [body.recorded_at for body in bodies],
-        [body.source_id for body in bodies],
-        [body.shape for body in bodies],
-        [body.email_hash for body in bodies],
-        [body.content for body in bodies],
-    )
-    return {(row["source_id"], row["shape"]) for row in rows}
-
-
 async def insert_deliveries(
     connection: Connection,
     deliveries: Sequence[tuple[Delivery, Step | None]],
+    bodies: Mapping[tuple[UUID, str], bytes],
     *,
     lease: UUID,
     leased: Collection[UUID],
     lease_for: timedelta,
     now: datetime,
-) -> set[UUID]:
-    """Insert deliveries, pending or ended by their step, those in `leased` under the lease; the ids of the new ones."""
+) -> Inserted:
+    """Freeze bodies, and insert their deliveries, pending or ended by their step, those in `leased` under the lease.
+
+    One statement for all of it: a round trip costs a batch more than what is done in it.
+    """
+    unfrozen = dict(bodies)
     rows = [
         (
             d.recorded_at,
@@ -307,27 +305,38 @@ async def insert_deliveries(
             d.id in leased,
             step.status if step else "pending",
             step.reason if step else None,
+            unfrozen.pop((d.source_id, d.shape), None),
         )
         for d, step in deliveries
     ]
-    inserted = await connection.fetch(
-        f"INSERT INTO dispatcher.deliveries ({_DELIVERY}, status, reason, due_at, lease, leased_until, created_at,"
-        " finished_at)"
-        " SELECT recorded_at, id, store_id, target_id, endpoint_id, rule_id, event, source_id, shape, email_hash,"
-        " sequence, mode, max_attempts, 0, status, reason, CASE WHEN status = 'pending' THEN $19::timestamptz END,"
-        " CASE WHEN leased THEN $17::uuid END, CASE WHEN leased THEN now() + $18::interval END, now(),"
-        " CASE WHEN status <> 'pending' THEN now() END"
-        " FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[],"
-        " $8::uuid[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::smallint[], $14::boolean[],"
-        " $15::text[], $16::text[])"
-        " AS n(recorded_at, id, store_id, target_id, endpoint_id, rule_id, event, source_id, shape, email_hash,"
-        " sequence, mode, max_attempts, leased, status, reason) ORDER BY id ON CONFLICT DO NOTHING RETURNING id",
-        *columns(rows, 16),
+    row = await connection.fetchrow(
+        "WITH n AS MATERIALIZED (SELECT * FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::uuid[],"
+        "  $5::uuid[], $6::uuid[], $7::text[], $8::uuid[], $9::text[], $10::text[], $11::bigint[], $12::text[],"
+        "  $13::smallint[], $14::boolean[], $15::text[], $16::text[], $17::bytea[])"
+        "  AS n(recorded_at, id, store_id, target_id, endpoint_id, rule_id, event, source_id, shape, email_hash,"
+        "  sequence, mode, max_attempts, leased, status, reason, body)),"
+        " frozen AS (INSERT INTO dispatcher.bodies (recorded_at, source_id, shape, email_hash, body)"
+        "  SELECT recorded_at, source_id, shape, email_hash, body FROM n WHERE body IS NOT NULL"
+        "  ON CONFLICT DO NOTHING RETURNING source_id, shape),"
+        f" inserted AS (INSERT INTO dispatcher.deliveries ({_DELIVERY}, status, reason, due_at, lease, leased_until,"
+        "  created_at, finished_at)"
+        "  SELECT recorded_at, id, store_id, target_id, endpoint_id, rule_id, event, source_id, shape, email_hash,"
+        "  sequence, mode, max_attempts, 0, status, reason, CASE WHEN status = 'pending' THEN $20::timestamptz END,"
+        "  CASE WHEN leased THEN $18::uuid END, CASE WHEN leased THEN now() + $19::interval END, now(),"
+        "  CASE WHEN status <> 'pending' THEN now() END FROM n ORDER BY id ON CONFLICT DO NOTHING RETURNING id)"
+        " SELECT (SELECT array_agg(id) FROM inserted) AS deliveries,"
+        "  (SELECT array_agg(source_id) FROM frozen) AS sources, (SELECT array_agg(shape) FROM frozen) AS shapes,"
+        "  EXISTS (SELECT FROM dispatcher.breakers WHERE target_id = ANY($4::uuid[])) AS troubled",
+        *columns(rows, 17),
         lease,
         lease_for,
         now,
     )
-    return {row["id"] for row in inserted}
+    return Inserted(
+        frozenset(row["deliveries"] or ()),
+        frozenset(zip(row["sources"] or (), row["shapes"] or (), strict=True)),
+        row["troubled"],
+    )
 
 
 async def unfinished_targets(connection: Connection) -> list[UUID]:
@@ -421,8 +430,13 @@ async def release(connection: Connection | Pool, leased: Sequence[tuple[Delivery
     )
 
 
-async def record(connection: Connection, records: Sequence[Recorded], *, now: datetime) -> set[tuple[UUID, UUID]]:
-    """Store steps and their attempts; (delivery, lease) of those whose lease still held. The others change nothing."""
+async def record(
+    connection: Connection, records: Sequence[Recorded], *, now: datetime, unless_troubled: Collection[UUID] = ()
+) -> set[tuple[UUID, UUID]]:
+    """Store steps and their attempts; (delivery, lease) of those whose lease still held. The others change nothing.
+
+    Nothing at all is stored where one of the targets in `unless_troubled` has a breaker.
+    """
     answers = [r.answer for r in records]
     rows = await connection.fetch(
         "WITH result AS (SELECT * FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[],"
@@ -438,6 +452,7 @@ async def record(connection: Connection, records: Sequence[Recorded], *, now: da
         "  duration_ms = coalesce(r.duration_ms, d.duration_ms),"
         "  finished_at = CASE WHEN r.wait IS NULL THEN now() END"
         "  FROM result r WHERE d.recorded_at = r.recorded_at AND d.id = r.id AND d.lease = r.held"
+        "  AND NOT EXISTS (SELECT FROM dispatcher.breakers WHERE target_id = ANY($18::uuid[]))"
         "  RETURNING d.id, r.held, d.store_id),"
         " logged AS (INSERT INTO dispatcher.attempts (recorded_at, delivery_id, number, at, status_code, phase, error,"
         "  duration_ms, address, answer, store_id) SELECT recorded_at, id, number, at, status_code, phase, error,"
@@ -460,6 +475,7 @@ async def record(connection: Connection, records: Sequence[Recorded], *, now: da
         [int(r.step.uncounted) for r in records],
         [r.step.until for r in records],
         now,
+        list(unless_troubled),
     )
     return {(row["id"], row["held"]) for row in rows}
 
@@ -807,31 +823,34 @@ async def claim_probe(
 # Bursts ---------------------------------------------------------------------------------------------------------------
 
 
-async def lock_bursts(connection: Connection, keys: Collection[BurstKey]) -> dict[BurstKey, Sent]:
-    """The last delivery recorded for each, locked in key order; those without one get a row that says so."""
-    ordered = sorted(keys)
-    await connection.execute(
+async def insert_bursts(connection: Connection, first: Mapping[BurstKey, Sent]) -> set[BurstKey]:
+    """The first delivery recorded for each, in key order; the keys of those that were the first."""
+    rows = [(*key, sent.delivery_id, sent.digest, sent.sequence, sent.recorded_at) for key, sent in first.items()]
+    new = await connection.fetch(
         "INSERT INTO dispatcher.bursts (endpoint_id, email_hash, delivery_id, digest, sequence, recorded_at)"
-        " SELECT endpoint_id, email_hash, $3, '', -1, now() FROM unnest($1::uuid[], $2::text[])"
-        " AS k (endpoint_id, email_hash) ON CONFLICT DO NOTHING",
-        [endpoint for endpoint, _ in ordered],
-        [email_hash for _, email_hash in ordered],
-        UUID(int=0),
+        " SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::bytea[], $5::bigint[], $6::timestamptz[])"
+        " AS k (endpoint_id, email_hash) ORDER BY endpoint_id, email_hash"
+        " ON CONFLICT DO NOTHING RETURNING endpoint_id, email_hash",
+        *columns(rows, 6),
     )
+    return {(row["endpoint_id"], row["email_hash"]) for row in new}
+
+
+async def lock_bursts(connection: Connection, keys: Collection[BurstKey]) -> dict[BurstKey, Sent]:
+    """The last delivery recorded for each, locked in key order."""
     rows = await connection.fetch(
         "SELECT b.endpoint_id, b.email_hash, b.delivery_id, b.digest, b.sequence, b.recorded_at"
         " FROM unnest($1::uuid[], $2::text[]) AS k (endpoint_id, email_hash) JOIN dispatcher.bursts b"
         " ON b.endpoint_id = k.endpoint_id AND b.email_hash = k.email_hash"
         " ORDER BY b.endpoint_id, b.email_hash FOR UPDATE OF b",
-        [endpoint for endpoint, _ in ordered],
-        [email_hash for _, email_hash in ordered],
+        [endpoint for endpoint, _ in keys],
+        [email_hash for _, email_hash in keys],
     )
     return {
         (row["endpoint_id"], row["email_hash"]): Sent(
             row["delivery_id"], row["digest"], row["sequence"], row["recorded_at"]
         )
         for row in rows
-        if row["sequence"] >= 0
     }
 
 

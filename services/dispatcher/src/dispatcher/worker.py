@@ -96,47 +96,59 @@ class Worker:
                 if new.delivery.id not in started:
                     self._traffic.give_back(new.delivery.target_id)
 
-    async def _insert(self, connection: Connection, fanned: Fanout, lease: UUID, placed: list[New]) -> set[UUID]:
-        """Insert all; `placed` receives what got a place in its lane. Returns the ids that are new.
-
-        A body that was frozen before may differ from this one: its deliveries are left to `due`, which reads it.
-        """
+    async def _insert(self, connection: Connection, fanned: Fanout, lease: UUID, placed: list[New]) -> Collection[UUID]:
+        """Insert all; `placed` receives what got a place in its lane. Returns the ids that are new."""
         if not fanned.deliveries:
-            return set()
+            return ()
         belied = await self._leave_out_repeats(connection, fanned)
-        frozen = await store.insert_bodies(connection, _bodies(fanned))
-        for new in fanned.deliveries.values():
-            delivery = new.delivery
-            fresh = (delivery.source_id, delivery.shape) in frozen and new.step is None
-            if fresh and self._traffic.take(delivery.target_id):
-                placed.append(new)
-        await self._look_up_outages(connection, {new.delivery.target_id for new in placed})
+        sendable = (new for new in fanned.deliveries.values() if new.step is None)
+        placed += (new for new in sendable if self._traffic.take(new.delivery.target_id))
         inserted = await store.insert_deliveries(
             connection,
             [(new.delivery, new.step) for new in fanned.deliveries.values()],
+            fanned.bodies,
             lease=lease,
             leased={new.delivery.id for new in placed},
             lease_for=self._lease,
             now=self._clock(),
         )
-        if after_all := [last for late, last in belied.items() if late in inserted]:
+        if len(inserted.bodies) < len(fanned.bodies):
+            await self._leave_frozen(connection, inserted, lease, placed)
+        await self._look_up_outages(connection, {new.delivery.target_id for new in placed}, inserted)
+        if after_all := [last for late, last in belied.items() if late in inserted.deliveries]:
             await store.send_after_all(connection, after_all, now=self._clock())
-        return inserted
+        return inserted.deliveries
 
-    async def _look_up_outages(self, connection: Connection, targets: Collection[UUID]) -> None:
+    async def _leave_frozen(
+        self, connection: Connection, inserted: store.Inserted, lease: UUID, placed: list[New]
+    ) -> None:
+        """A body that was frozen before may differ from this one: its deliveries are left to `due`, which reads it."""
+        frozen = [new.delivery for new in placed if (new.delivery.source_id, new.delivery.shape) not in inserted.bodies]
+        await store.release(connection, [(delivery, lease) for delivery in frozen])
+        placed[:] = [new for new in placed if (new.delivery.source_id, new.delivery.shape) in inserted.bodies]
+        for delivery in frozen:
+            self._traffic.give_back(delivery.target_id)
+
+    async def _look_up_outages(
+        self, connection: Connection, targets: Collection[UUID], inserted: store.Inserted
+    ) -> None:
         """What other dispatchers learned: an endpoint that asked one of us to wait is not called by any."""
-        if targets:
-            outages = await store.breakers(connection, targets)
-            self._recorder.see({target: outages.get(target, HEALTHY) for target in targets})
+        outages = await store.breakers(connection, targets) if inserted.troubled else {}
+        self._recorder.see({target: outages.get(target, HEALTHY) for target in targets})
 
     async def _leave_out_repeats(self, connection: Connection, fanned: Fanout) -> Mapping[UUID, Sent]:
-        """Settings webhooks that would only say again what the last one said, within seconds. As bursts: `belied`."""
-        candidates = fanned.bursts()
+        """Settings webhooks that would only say again what the last one said, within seconds. As bursts: `belied`.
+
+        Most customers had none before: their rows are written as if all had none, and only others are looked at.
+        """
+        candidates = list(fanned.bursts().values())
         if not candidates or not self._burst_window:
             return {}
-        last = await store.lock_bursts(connection, {key for key, _ in candidates.values()})
-        decided = bursts.decide(last, list(candidates.values()), window=self._burst_window)
-        await store.save_bursts(connection, decided.last)
+        decided = bursts.decide({}, candidates, window=self._burst_window)
+        if others := decided.last.keys() - await store.insert_bursts(connection, decided.last):
+            last = await store.lock_bursts(connection, others)
+            decided = bursts.decide(last, candidates, window=self._burst_window)
+            await store.save_bursts(connection, {key: sent for key, sent in decided.last.items() if key in others})
         fanned.suppress(decided.duplicates, DUPLICATE)
         return decided.belied
 
@@ -169,11 +181,6 @@ def _count_suppressed(fanned: Fanout, inserted: Collection[UUID]) -> None:
     for new in fanned.deliveries.values():
         if new.step and new.delivery.id in inserted:
             SUPPRESSED.labels(new.step.cause).inc()
-
-
-def _bodies(fanned: Fanout) -> list[store.Body]:
-    carriers = {(new.delivery.source_id, new.delivery.shape): new.delivery for new in fanned.deliveries.values()}
-    return [store.body_of(carriers[key], content) for key, content in fanned.bodies.items()]
 
 
 def _job(new: New, fanned: Fanout, lease: UUID, lease_ends: float) -> Job:
