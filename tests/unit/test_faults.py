@@ -349,7 +349,6 @@ def test_a_delivery_may_come_twice_under_its_id_and_late():
     assert run.verdict().findings == ()
     assert (run.verdict().explained.repeated, run.verdict().explained.overtaken) == (2, 0)
     run.ledger.arrivals.append(run.ledger.arrivals.pop(run.arrival(RETRIED)))
-    assert run.verdict().explained.overtaken >= 0
     assert run.verdict().findings == ()
 
 
@@ -418,6 +417,7 @@ def test_a_usual_run_has_every_fault_and_spares_no_process(seed: int):
     assert max(killed.values()) - min(killed.values()) <= 1
     assert {fault.target for fault in plan if fault.kind == "kill_both"} == set(chaos.SERVICES)
     assert {fault.target for fault in plan if fault.kind == "term"} == set(chaos.REPLICAS)
+    assert any(fault.target.startswith("dispatcher") for fault in plan if fault.kind == "freeze")
 
 
 @few

@@ -19,6 +19,7 @@ Kind = Literal[
     "kill",
     "kill_both",
     "term",
+    "freeze",
     "rabbitmq_stop",
     "rabbitmq_kill",
     "postgres_restart",
@@ -51,6 +52,9 @@ LONG: dict[Kind, float] = {
 LONG_APART = 36.0
 """Seconds from the beginning of one to that of the next: the longest, with the boot of RabbitMQ, is over by then."""
 TERMS_APART = 25.0
+FREEZES_APART = 130.0
+FROZEN = 70.0
+"""Seconds that a process stands still: longer than a lease, so that it wakes up to what is no longer its own."""
 BEGIN = 5.0
 """Seconds of peace at first."""
 END = 0.93
@@ -89,7 +93,8 @@ def plan(seed: int, *, kills: int, seconds: float, only: Collection[Kind] = KIND
     left = max(kills - sum(fault.kills for fault in long), 0)
     struck = list(_struck(rng, left, end, only))
     stopped = _stopped(rng, end) if "term" in only else ()
-    return tuple(sorted(chain(long, struck, stopped), key=lambda fault: fault.at))
+    frozen = _frozen(rng, end) if "freeze" in only else ()
+    return tuple(sorted(chain(long, struck, stopped, frozen), key=lambda fault: fault.at))
 
 
 def _long(rng: Random, end: float, kinds: Sequence[Kind]) -> Iterator[Fault]:
@@ -117,6 +122,15 @@ def _struck(rng: Random, kills: int, end: float, only: Collection[Kind]) -> Iter
 def _stopped(rng: Random, end: float) -> Iterator[Fault]:
     for number, replica in enumerate(islice(_again_and_again(rng, REPLICAS), _fitting(end, TERMS_APART))):
         yield Fault(BEGIN + number * TERMS_APART + rng.uniform(0, TERMS_APART / 2), "term", replica)
+
+
+def _frozen(rng: Random, end: float) -> Iterator[Fault]:
+    """A dispatcher first: it is they who hold leases."""
+    first = rng.choice(("dispatcher-1", "dispatcher-2"))
+    replicas = chain((first,), _again_and_again(rng, REPLICAS))
+    for number, replica in enumerate(islice(replicas, _fitting(end, FREEZES_APART))):
+        at = BEGIN + number * FREEZES_APART + rng.uniform(0, FREEZES_APART / 10)
+        yield Fault(min(at, end), "freeze", replica, min(FROZEN, max(end - at, 1)))
 
 
 def _fitting(end: float, apart: float) -> int:

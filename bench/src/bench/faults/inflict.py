@@ -14,6 +14,7 @@ from typing import assert_never
 from bench.faults.chaos import CONSUMED, Fault, Kind
 from bench.faults.ledger import Ledger, Window
 from bench.faults.proxy import Proxy
+from bench.faults.replica import Replica
 from bench.faults.site import Site
 from cli.receiver import Answer, Receiver
 from local_stack import postgres, rabbitmq
@@ -62,7 +63,7 @@ class Inflicting:
 
     async def _inflict(self, fault: Fault) -> None:
         match fault.kind:
-            case "kill" | "term":
+            case "kill" | "term" | "freeze":
                 async with self.site.replicas[fault.target].lock, self._noted(fault):
                     await self._strike(fault)
             case "kill_both":
@@ -91,16 +92,17 @@ class Inflicting:
             yield
 
     async def _strike(self, fault: Fault) -> None:
-        if fault.kind == "term":
-            await self._stop_and_start(fault.target)
-            return
-        struck = self.site.of(fault.target) if fault.kind == "kill_both" else [self.site.replicas[fault.target]]
-        await asyncio.gather(*(replica.kill() for replica in struck))
-        for replica in struck:
-            replica.start()
+        match fault.kind:
+            case "term":
+                await self._stop_and_start(self.site.replicas[fault.target])
+            case "freeze":
+                await self.site.replicas[fault.target].freeze(fault.seconds)
+            case "kill":
+                await _kill_and_start(self.site.replicas[fault.target])
+            case _:
+                await _kill_and_start(*self.site.of(fault.target))
 
-    async def _stop_and_start(self, name: str) -> None:
-        replica = self.site.replicas[name]
+    async def _stop_and_start(self, replica: Replica) -> None:
         self.ledger.drains.append(await replica.stop())
         replica.start()
 
@@ -122,7 +124,7 @@ class Inflicting:
                 await self._answer("hang", fault.seconds)
             case "receiver_503":
                 await self._answer(503, fault.seconds)
-            case "kill" | "kill_both" | "term":
+            case "kill" | "kill_both" | "term" | "freeze":
                 raise ValueError(fault)
             case _:
                 assert_never(fault.kind)
@@ -180,6 +182,12 @@ class Inflicting:
         await asyncio.sleep(seconds)
         for path in paths:
             self.receiver.answers.pop(path, None)
+
+
+async def _kill_and_start(*replicas: Replica) -> None:
+    await asyncio.gather(*(replica.kill() for replica in replicas))
+    for replica in replicas:
+        replica.start()
 
 
 async def _refuse(proxy: Proxy, seconds: float) -> None:

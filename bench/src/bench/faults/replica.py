@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from bench.faults.audit import GRACE
 from bench.faults.ledger import Drain
 from local_stack.folder import Folder
-from local_stack.process import POLL_SECONDS, birth_of
+from local_stack.process import POLL_SECONDS
 from local_stack.services import Service, ServiceProcess
 from shared.pause import pause
 
@@ -24,6 +24,7 @@ class Replica:
     environment: Mapping[str, str]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _pid: int = 0
+    _code: int | None = None
 
     @classmethod
     def of(cls, name: str, module: str, folder: Folder, port: int, environment: Mapping[str, str]) -> "Replica":
@@ -40,7 +41,7 @@ class Replica:
     def start(self) -> None:
         """Returns before it is ready."""
         self.service.launch(self.environment)
-        self._pid = self.service.process.pid() or 0
+        self._pid, self._code = self.service.process.pid() or 0, None
 
     async def ready(self) -> bool:
         return await asyncio.to_thread(self.service.ready)
@@ -59,12 +60,20 @@ class Replica:
             code = await self._ended(5)
         return Drain(self.name, time.monotonic() - began, -signal.SIGKILL if code is None else code)
 
+    async def freeze(self, seconds: float) -> None:
+        """It stands still and holds what it holds: connections, locks, leases."""
+        self._send(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._send(signal.SIGCONT)
+
     def ended(self) -> int | None:
         """Its exit code, if it has ended; negative: by a signal."""
-        with suppress(ChildProcessError):
+        with suppress(ChildProcessError):  # whose end somebody asked for before
             pid, status = os.waitpid(self._pid, os.WNOHANG)
-            return os.waitstatus_to_exitcode(status) if pid else None
-        return None if birth_of(self._pid) else 0
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
 
     def _send(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

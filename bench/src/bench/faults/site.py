@@ -114,10 +114,10 @@ def _replicas(stack: Stack, taken: Mapping[str, int]) -> dict[str, Replica]:
 async def until_ready(replicas: Iterable[Replica]) -> None:
     """
     Raises:
-        StackError: some are not, after READY_SECONDS.
+        StackError: some are not, after READY_SECONDS, or have ended.
     """
     deadline, waiting = time.monotonic() + READY_SECONDS, list(replicas)
     while waiting := [replica for replica in waiting if not await replica.ready()]:
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or any(replica.ended() is not None for replica in waiting):
             raise StackError("\n".join(f"{r.name} is not ready:\n{r.service.process.last_lines()}" for r in waiting))
         await asyncio.sleep(LOOK_SECONDS)
