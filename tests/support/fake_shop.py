@@ -19,7 +19,7 @@ FAILURES_BEFORE_DISABLED = 5
 """woocommerce_max_webhook_delivery_failures: the seventh failure in a row disables, as the code compares."""
 
 Row = dict[str, Any]
-Kind = Literal["order", "product"]
+Kind = Literal["order", "product", "coupon"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,9 @@ class Quirks:
     read_only: bool = False
     """The key may not write."""
     repeat_page: int = 0
-    """This page holds what the page before it held."""
+    """This page holds what the page before it held; where pages are asked for by offset, so many answers on."""
+    cut: bool = False
+    """The JSON ends in the middle."""
     short_pages: int = 0
     """Each page lacks that many of its last rows."""
     hold: bool = False
@@ -58,6 +60,7 @@ class Quirks:
 class Shop:
     orders: dict[int, Row] = field(default_factory=dict)
     products: dict[int, Row] = field(default_factory=dict)
+    coupons: dict[int, Row] = field(default_factory=dict)
     notes: dict[int, list[Row]] = field(default_factory=dict)
     webhooks: dict[int, Row] = field(default_factory=dict)
     failures: dict[int, int] = field(default_factory=dict)
@@ -66,6 +69,8 @@ class Shop:
     """Webhook, kind and id: what is sent is the resource as it is then."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     quirks: Quirks = Quirks()
+    shown: list[list[Row]] = field(default_factory=list)
+    """The pages that were answered under these quirks."""
     used: int = 0
     """How often these quirks struck."""
     chance: random.Random = field(default_factory=random.Random)
@@ -73,7 +78,7 @@ class Shop:
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def rows(self, kind: Kind) -> dict[int, Row]:
-        return self.orders if kind == "order" else self.products
+        return {"order": self.orders, "product": self.products, "coupon": self.coupons}[kind]
 
     def put(self, kind: Kind, row: Row) -> Row:
         """Make or change; who listens will be told."""

@@ -3,7 +3,8 @@
 A process of its own. It prints its URL, then serves `/wp-json/wc/v3/…` by Basic auth over http. Tests steer it through:
 
 - `POST /_quirks`: replaces what goes wrong from now on, see `Quirks`; `{}` ends it.
-- `POST /_orders`, `POST /_products`: each of a list is made or changed, as in the store's admin; its webhooks follow.
+- `POST /_orders`, `/_products`, `/_coupons`: each of a list is made or changed, as in the store's admin; its webhooks
+  follow.
 - `POST /_webhooks`: sends what waits (with `hold` nothing is sent before); answers when all is sent, with what was.
 - `GET /_requests`: [method, path] of each call of the API so far.
 """
@@ -18,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from aiohttp import ClientSession, encode_basic_auth, web
 
@@ -66,6 +67,8 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
     answer = broken(quirks) or refused(request, quirks) or await _found(request, handler)
     if quirks.lost and request.transport:
         request.transport.close()
+    if quirks.cut and isinstance(answer, web.Response):
+        answer.text = (answer.text or "")[: len(answer.text or "") // 2]
     if quirks.php_noise and isinstance(answer, web.Response):
         answer.text = f"<br />\n<b>Notice</b>: Undefined index in functions.php on line 7<br />\n{answer.text}"
     return answer
@@ -97,9 +100,13 @@ def page_of(request: web.Request, rows: Iterable[Row]) -> web.Response:
     if not 1 <= per_page <= 100 or page < 1:
         name = "page" if page < 1 else "per_page"
         return error(400, "rest_invalid_param", f"Invalid parameter(s): {name}", params={name: f"{name} is invalid."})
-    every, quirks = list(rows), request.app[SHOP].quirks
-    start = (page - 1 - (page == quirks.repeat_page)) * per_page
+    every, shop = list(rows), request.app[SHOP]
+    quirks, offset = shop.quirks, request.query.get("offset")
+    start = (page - 1 - (page == quirks.repeat_page)) * per_page if offset is None else _number(offset)
     shown = every[max(start, 0) : start + per_page - quirks.short_pages]
+    if offset is not None and shop.shown and len(shop.shown) + 1 == quirks.repeat_page:
+        shown = shop.shown[-1]
+    shop.shown.append(shown)
     total = {"X-WP-Total": str(len(every)), "X-WP-TotalPages": str(-(-len(every) // per_page))}
     return web.json_response([fields_of(request, row) for row in shown], headers=total)
 
@@ -139,8 +146,16 @@ def _plain(time: str) -> str:
     return (given.astimezone(UTC).replace(tzinfo=None) if given.tzinfo else given).isoformat(timespec="seconds")
 
 
+def _kind(path: str) -> Kind:
+    """By the last part of a path, which is in the plural."""
+    for kind in get_args(Kind):
+        if path.endswith(f"{kind}s"):
+            return kind  # type: ignore[no-any-return]
+    raise AssertionError(path)
+
+
 async def list_rows(request: web.Request) -> web.Response:
-    kind: Kind = "order" if request.path.endswith("orders") else "product"
+    kind = _kind(request.path)
     return page_of(request, listed(request, request.app[SHOP].rows(kind)))
 
 
@@ -230,13 +245,13 @@ async def one_webhook(request: web.Request) -> web.Response:
 
 async def set_quirks(request: web.Request) -> web.Response:
     shop = request.app[SHOP]
-    shop.quirks, shop.used = Quirks(**await request.json()), 0
+    shop.quirks, shop.used, shop.shown = Quirks(**await request.json()), 0, []
     shop.chance.seed(shop.quirks.seed)
     return web.json_response({})
 
 
 async def put_rows(request: web.Request) -> web.Response:
-    kind: Kind = "order" if request.path == "/_orders" else "product"
+    kind = _kind(request.path)
     return web.json_response([request.app[SHOP].put(kind, row) for row in await request.json()])
 
 
@@ -255,6 +270,7 @@ def application(shop: Shop) -> web.Application:
         [
             web.get(f"{API}/orders", list_rows),
             web.get(f"{API}/products", list_rows),
+            web.get(f"{API}/coupons", list_rows),
             web.get(f"{API}/orders/{{id:\\d+}}", get_order),
             web.put(f"{API}/orders/{{id:\\d+}}", put_order),
             web.delete(f"{API}/orders/{{id:\\d+}}", delete_order),
@@ -269,6 +285,7 @@ def application(shop: Shop) -> web.Application:
             web.post("/_quirks", set_quirks),
             web.post("/_orders", put_rows),
             web.post("/_products", put_rows),
+            web.post("/_coupons", put_rows),
             web.post("/_webhooks", flush),
             web.get("/_requests", told_requests),
         ]

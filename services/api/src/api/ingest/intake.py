@@ -196,7 +196,7 @@ def _outgoing(given: Input) -> Outgoing:
 
 
 def count(inputs: Sequence[Input], new: set[UUID]) -> None:
-    """Once they are committed."""
+    """Of what is committed, or about to be."""
     for given in inputs:
         INPUTS.labels(given.source, "accepted" if given.id in new else "duplicate").inc()
 

@@ -88,7 +88,7 @@ class Known:
     """Of an order: it was told that it was placed."""
 
 
-async def known_orders(connection: Connection, store_id: UUID, ids: Sequence[int]) -> dict[int, Known]:
+async def known_orders(connection: Connection, store_id: UUID, ids: Sequence[int]) -> dict[int | str, Known]:
     rows = await connection.fetch(
         "SELECT order_id, modified_at, digest, announced FROM scorer.orders"
         " WHERE store_id = $1 AND order_id = ANY ($2::bigint[])",
@@ -98,7 +98,7 @@ async def known_orders(connection: Connection, store_id: UUID, ids: Sequence[int
     return {row["order_id"]: Known(row["modified_at"], row["digest"], row["announced"]) for row in rows}
 
 
-async def known_products(connection: Connection, store_id: UUID, ids: Sequence[int]) -> dict[int, Known]:
+async def known_products(connection: Connection, store_id: UUID, ids: Sequence[int]) -> dict[int | str, Known]:
     rows = await connection.fetch(
         "SELECT product_id, modified_at, digest FROM scorer.products"
         " WHERE store_id = $1 AND product_id = ANY ($2::bigint[])",
@@ -108,7 +108,7 @@ async def known_products(connection: Connection, store_id: UUID, ids: Sequence[i
     return {row["product_id"]: Known(row["modified_at"], row["digest"]) for row in rows}
 
 
-async def known_coupons(connection: Connection, store_id: UUID, codes: Sequence[str]) -> dict[str, Known]:
+async def known_coupons(connection: Connection, store_id: UUID, codes: Sequence[str]) -> dict[int | str, Known]:
     rows = await connection.fetch(
         "SELECT code, modified_at, digest FROM scorer.coupons WHERE store_id = $1 AND code = ANY ($2::text[])",
         store_id,
@@ -160,7 +160,7 @@ async def claim_due(pool: Pool, lease: UUID, *, every: timedelta, held: timedelt
     return [Claimed(**row) for row in rows]
 
 
-async def hold(connection: Connection, claimed: Claimed, held: timedelta) -> bool:
+async def hold(connection: Connection | Pool, claimed: Claimed, held: timedelta) -> bool:
     """False: another polls this store by now."""
     status = await connection.execute(
         "UPDATE api.syncs SET leased_until = now() + $3 WHERE store_id = $1 AND lease = $2",
@@ -169,6 +169,12 @@ async def hold(connection: Connection, claimed: Claimed, held: timedelta) -> boo
         held,
     )
     return bool(status == "UPDATE 1")
+
+
+async def release(pool: Pool, leases: Sequence[UUID]) -> None:
+    await pool.execute(
+        "UPDATE api.syncs SET lease = NULL, leased_until = NULL WHERE lease = ANY ($1::uuid[])", list(leases)
+    )
 
 
 async def add_gaps(connection: Connection, claimed: Claimed, gaps: int, now: datetime) -> None:
@@ -186,7 +192,7 @@ async def finish_poll(
 ) -> None:
     """`watermark`: None leaves it where it was. Does nothing where another polls this store by now."""
     await pool.execute(
-        "UPDATE api.syncs SET polled_at = $3, watermark = coalesce(greatest(watermark, $4), $4, watermark),"
+        "UPDATE api.syncs SET polled_at = $3, watermark = greatest(watermark, $4),"
         " poll_error = $5, lease = NULL, leased_until = NULL WHERE store_id = $1 AND lease = $2",
         claimed.store_id,
         claimed.lease,

@@ -37,6 +37,11 @@ Row = dict[str, Any]
 class StoreError(Exception):
     """The store does not give what was asked for. The text is for its owner."""
 
+    def __init__(self, words: str, *, may_pass: bool = False) -> None:
+        super().__init__(words)
+        self.may_pass = may_pass
+        """Whether asking again might help."""
+
 
 class _AgainError(Exception):
     def __init__(self, again: Again) -> None:
@@ -138,7 +143,7 @@ class Stores:
                     return Answered(told, attempt.retry_state.attempt_number)
         except _AgainError as error:
             times = f" We asked {tries} times." if tries > 1 else ""
-            raise StoreError(error.again.words + times) from None
+            raise StoreError(error.again.words + times, may_pass=True) from None
         raise AssertionError("tenacity ends by a result or an error")
 
     async def _once(
