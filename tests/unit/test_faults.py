@@ -506,6 +506,16 @@ async def test_a_slow_proxy_holds_up_what_passes_both_ways():
         assert loop.time() - began >= 0.1
 
 
+async def test_a_silent_proxy_keeps_what_comes_until_it_is_let_go():
+    async with through() as (passing, port):
+        passing.hold()
+        asking = asyncio.create_task(_echo(port, b"hello"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asking), 0.05)
+        passing.let_go()
+        assert await asking == b"hello"
+
+
 async def test_a_proxy_that_refuses_breaks_what_is_open_and_lets_nothing_in_until_it_accepts_again():
     async with through() as (passing, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

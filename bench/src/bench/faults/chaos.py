@@ -27,7 +27,10 @@ Kind = Literal[
     "postgres_kill",
     "queue_full",
     "slow_database",
+    "hang_database",
     "cut_database",
+    "hang_broker",
+    "cut_broker",
     "receiver_refuses",
     "receiver_hangs",
     "receiver_503",
@@ -43,14 +46,17 @@ LONG: dict[Kind, float] = {
     "postgres_kill": 0,
     "queue_full": 15,
     "slow_database": 20,
+    "hang_database": 15,
     "cut_database": 2,
+    "hang_broker": 15,
+    "cut_broker": 2,
     "receiver_refuses": 20,
     "receiver_hangs": 20,
     "receiver_503": 20,
 }
 """Faults of what services depend on, one at a time: how many seconds each lasts, without the time to start again."""
-LONG_APART = 36.0
-"""Seconds from the beginning of one to that of the next: the longest, with the boot of RabbitMQ, is over by then."""
+LONG_APART = 31.0
+"""Seconds from the beginning of one to that of the next: so that there are all of them in a usual run."""
 TERMS_APART = 25.0
 FREEZES_APART = 130.0
 FROZEN = 70.0

@@ -37,6 +37,7 @@ ENDS: Mapping[Kind, Signals] = {
     "postgres_kill": KILL,
 }
 """Signals that end the server: gently, at once, or without a chance to notice."""
+ANSWERS: Mapping[Kind, Answer] = {"receiver_hangs": "hang", "receiver_503": 503}
 POLICY = "faults"
 STARTS = 10
 """Tries to start Postgres again: a backend may outlive its parent by a moment."""
@@ -116,18 +117,20 @@ class Inflicting:
                 await self._fill(fault)
             case "slow_database":
                 await self._slow(fault.seconds)
-            case "cut_database":
-                await _refuse(self.site.database, fault.seconds)
-            case "receiver_refuses":
-                await _refuse(self.site.receiver, fault.seconds)
-            case "receiver_hangs":
-                await self._answer("hang", fault.seconds)
-            case "receiver_503":
-                await self._answer(503, fault.seconds)
+            case "hang_database" | "hang_broker":
+                await _hold(self._way_to(fault), fault.seconds)
+            case "cut_database" | "cut_broker" | "receiver_refuses":
+                await _refuse(self._way_to(fault), fault.seconds)
+            case "receiver_hangs" | "receiver_503":
+                await self._answer(ANSWERS[fault.kind], fault.seconds)
             case "kill" | "kill_both" | "term" | "freeze":
                 raise ValueError(fault)
             case _:
                 assert_never(fault.kind)
+
+    def _way_to(self, fault: Fault) -> Proxy:
+        what = fault.kind.rpartition("_")[2]
+        return {"database": self.site.database, "broker": self.site.broker}.get(what, self.site.receiver)
 
     async def _rabbitmq(self, signals: Signals, *, away: float) -> None:
         node = self.site.stack.rabbitmq
@@ -188,6 +191,12 @@ async def _kill_and_start(*replicas: Replica) -> None:
     await asyncio.gather(*(replica.kill() for replica in replicas))
     for replica in replicas:
         replica.start()
+
+
+async def _hold(proxy: Proxy, seconds: float) -> None:
+    proxy.hold()
+    await asyncio.sleep(seconds)
+    proxy.let_go()
 
 
 async def _refuse(proxy: Proxy, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""A TCP proxy that makes a network bad on purpose: slow, cut, or refusing."""
+"""A TCP proxy that makes a network bad on purpose: slow, silent, cut, or refusing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,6 +14,8 @@ class Proxy:
         self.latency = 0.0
         """Seconds that whatever passes is held up, each way."""
         self._listen, self._to = listen, to
+        self._passing = asyncio.Event()
+        self._passing.set()
         self._listener: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -30,8 +32,16 @@ class Proxy:
             self._listener = None
         await self.cut()
 
+    def hold(self) -> None:
+        """Let nothing through, and break nothing."""
+        self._passing.clear()
+
+    def let_go(self) -> None:
+        self._passing.set()
+
     async def cut(self) -> None:
         """Break all connections there are."""
+        self.let_go()
         for end in self._ends:
             end.transport.abort()
         if self._pumps:
@@ -62,6 +72,7 @@ class Proxy:
             while data := await source.read(CHUNK):
                 if self.latency:
                     await asyncio.sleep(self.latency)
+                await self._passing.wait()
                 sink.write(data)
                 await sink.drain()
         with suppress(OSError):

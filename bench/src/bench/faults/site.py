@@ -1,4 +1,4 @@
-"""Servers and services for one run: two processes of each service, which reach Postgres and receivers by proxies."""
+"""Servers and services for one run: two processes of each service, which reach servers and receivers by proxies."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ SETTINGS = {
     "TRUSTLENS_RETRY_DELAYS": "10,20,40",
 }
 """What is not as by default: retries come sooner, so that a run ends soon. The breaker's probes are as always."""
-PROXIES = ("database-proxy", "receiver-proxy", "receiver")
+PROXIES = ("database-proxy", "broker-proxy", "receiver-proxy", "receiver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Site:
     stack: Stack
     replicas: Mapping[str, Replica]
     database: Proxy
+    broker: Proxy
     receiver: Proxy
     receiver_port: int
     """Where a receiver must listen to be reached by its proxy."""
@@ -84,6 +85,7 @@ async def site(stack: Stack) -> AsyncIterator[Site]:
     replicas = _replicas(stack, taken)
     async with (
         proxy.running(taken["database-proxy"], stack.postgres.port) as database,
+        proxy.running(taken["broker-proxy"], stack.rabbitmq.amqp_port) as broker,
         proxy.running(taken["receiver-proxy"], taken["receiver"]) as receiver,
     ):
         try:
@@ -92,23 +94,26 @@ async def site(stack: Stack) -> AsyncIterator[Site]:
             await until_ready(replicas.values())
             url = f"http://127.0.0.1:{taken['receiver-proxy']}"
             store = stack_env.read(stack.folder)
-            yield Site(stack, replicas, database, receiver, taken["receiver"], url, store)
+            yield Site(stack, replicas, database, broker, receiver, taken["receiver"], url, store)
         finally:
             await asyncio.to_thread(stop_all, [replica.service.process for replica in replicas.values()], STOP_SIGNALS)
 
 
 def _replicas(stack: Stack, taken: Mapping[str, int]) -> dict[str, Replica]:
-    database = urlsplit(stack.database_url)
-    there = f"{database.username}:{database.password}@127.0.0.1:{taken['database-proxy']}"
     environment = {
         **stack.environ,
         **SETTINGS,
-        "TRUSTLENS_DATABASE_URL": database._replace(netloc=there).geturl(),
-        "TRUSTLENS_AMQP_URL": stack.amqp_url,
+        "TRUSTLENS_DATABASE_URL": _by_way_of(taken["database-proxy"], stack.database_url),
+        "TRUSTLENS_AMQP_URL": _by_way_of(taken["broker-proxy"], stack.amqp_url),
         "TRUSTLENS_SECRET_KEYS": passwords.kept(stack.folder).secret_key,
     }
     modules = {f"{service.name}-{number}": service.module for service in SERVICES for number in (1, 2)}
     return {name: Replica.of(name, modules[name], stack.folder, taken[name], environment) for name in REPLICAS}
+
+
+def _by_way_of(port: int, url: str) -> str:
+    server = urlsplit(url)
+    return server._replace(netloc=f"{server.username}:{server.password}@127.0.0.1:{port}").geturl()
 
 
 async def until_ready(replicas: Iterable[Replica]) -> None:
