@@ -39,6 +39,7 @@ PROMISED = {
     "TRUSTLENS_SCORER_URL",
     "TRUSTLENS_RULE_ENGINE_URL",
     "TRUSTLENS_DISPATCHER_URL",
+    "TRUSTLENS_SYNC_URL",
 }
 
 NewStack = Callable[..., Stack]

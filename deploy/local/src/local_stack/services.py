@@ -1,4 +1,4 @@
-"""The four services as processes: what to run, where it listens, whether it is ready."""
+"""The services, and what reads stores for the api, as processes: what to run, where it listens, whether it is ready."""
 
 import hashlib
 import http.client
@@ -29,6 +29,7 @@ SERVICES = (
     Service("rule-engine", "rule_engine"),
     Service("dispatcher", "dispatcher"),
     Service("api", "api"),
+    Service("sync", "api.sync"),
 )
 
 
@@ -88,7 +89,7 @@ class ServiceProcess:
 
 # What stack.env tells others, and no service reads: sourcing it changes nothing.
 _FOR_OTHERS = re.compile(
-    r"TRUSTLENS_(API_KEY|STORE_ID|(WOOCOMMERCE|STRIPE)_SECRET|(API|SCORER|RULE_ENGINE|DISPATCHER)_URL)"
+    r"TRUSTLENS_(API_KEY|STORE_ID|(WOOCOMMERCE|STRIPE)_SECRET|(API|SCORER|RULE_ENGINE|DISPATCHER|SYNC)_URL)"
 )
 
 
