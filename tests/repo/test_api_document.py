@@ -8,6 +8,7 @@ import pytest
 
 from api.routes import (
     audit,
+    chargebacks,
     customers,
     dead,
     deliveries,
@@ -44,7 +45,7 @@ def test_each_line_of_the_seed_has_a_request_and_a_test() -> None:
 
 def test_each_route_is_told() -> None:
     """Those of rules in a page of their own; PUT and POST that stand for PATCH once for all."""
-    modules = (audit, customers, dead, deliveries, ingest, jobs, keys, stats, store, sync, webhooks)
+    modules = (audit, chargebacks, customers, dead, deliveries, ingest, jobs, keys, stats, store, sync, webhooks)
     routes = {(route.method, route.path) for route in chain.from_iterable(module.ROUTES for module in modules)}
     patched = {path for method, path in routes if method == "PATCH"}
     alike = {(method, path) for method in ("PUT", "POST") for path in patched if ("GET", path) in routes} - {

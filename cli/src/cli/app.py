@@ -6,6 +6,7 @@ import typer
 
 from cli import (
     books,
+    chargebacks,
     connect,
     customers,
     dead,
@@ -48,6 +49,7 @@ app.command("sync")(sync.command)
 app.command("listen")(listen.listen)
 app.command("books")(books.command)
 app.command("explain")(explain.command)
+app.command("chargebacks")(chargebacks.command)
 app.command("personas")(personas_run.command)
 app.command("replay-deliveries")(deliveries.replay)
 app.command("recompute")(jobs.recompute)

@@ -17,6 +17,7 @@ from api.recent import Recent
 from api.routes import (
     BASE,
     audit,
+    chargebacks,
     checkout,
     customers,
     dead,
@@ -46,7 +47,7 @@ PARTITIONED = ("api.raw_input",)
 ROUTES = tuple(
     route
     for module in (
-        *(customers, stats, ingest, checkout, webhooks, deliveries, rules, rules_try),
+        *(customers, stats, ingest, checkout, chargebacks, webhooks, deliveries, rules, rules_try),
         *(jobs, store, sync, keys, audit, dead),
     )
     for route in module.ROUTES

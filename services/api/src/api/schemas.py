@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from api.chargebacks import ChargebackSettings
 from api.dead import QUEUE_NAMES
 from api.gate import GateSettings
 from api.ingest.generic import Described
@@ -335,6 +336,8 @@ class StorePatch(_Given):
     enforce_blocking: StrictBool = Field(default_factory=bool)
     gate: GateSettings | None = None
     """What is not given of it stays; null: as if nothing had ever been said."""
+    chargebacks: ChargebackSettings | None = None
+    """As gate."""
     min_orders: Annotated[Any, owned("Scoring.min_orders")] = None
     segments: Annotated[Any, owned("Scoring.segments")] = None
     modules: Annotated[Any, owned("Scoring.modules")] = None
@@ -535,6 +538,8 @@ class StoreSettings(_Answer):
     """Whether blocked customers are kept from checking out."""
     gate: GateSettings
     """Of the checkout."""
+    chargebacks: ChargebackSettings
+    """From how many disputes on /chargebacks/ratio warns."""
     version: int
     """Of what the scorer keeps: currency, min_orders, segments, modules."""
     currency: str

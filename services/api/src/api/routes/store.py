@@ -15,7 +15,7 @@ from api.requests import body, read_nothing
 from api.responses import as_json
 from api.schemas import SCORING, PatchedStore, StorePatch, StoreSettings, SyncStanding
 from api.state import STATE
-from api.store import gate
+from api.store import chargebacks, gate
 from api.stores import Key
 from api.sync.store import find_standing
 
@@ -38,10 +38,12 @@ async def update(request: web.Request, key: Key) -> web.Response:
     # What the scorer refuses is not half done.
     done = await _ask(request, key, "store.scoring", scoring) if scoring else {"job_id": None}
     state = request.app[STATE]
-    kept = patch.model_dump(include=given - SCORING - {"gate"})
+    kept = patch.model_dump(include=given - SCORING - {"gate", "chargebacks"})
     await stores.save_settings(state.pool, state.vault, key.store_id, kept)
     if "gate" in given:
         await gate.save_settings(state.pool, key.store_id, patch.gate)
+    if "chargebacks" in given:
+        await chargebacks.save_settings(state.pool, key.store_id, patch.chargebacks)
     state.gates.forget(key.store_id)
     state.stores.forget(key.store_id)
     return as_json(PatchedStore(**await _settings(request, key), job_id=done["job_id"]))
@@ -74,9 +76,10 @@ async def _settings(request: web.Request, key: Key) -> dict[str, Any]:
     state = request.app[STATE]
     means = await stores.find_means(state.pool, state.vault, key.store_id)
     found = await gate.find_gate(state.pool, key.store_id)
+    levels = await chargebacks.find_settings(state.pool, key.store_id)
     kept = {"id": site.id, "name": site.name, "url": site.url, "enforce_blocking": site.enforce_blocking}
     standing = SyncStanding(**asdict(await find_standing(state.pool, key.store_id)))
-    return {**kept, "gate": found and found.settings, **known, **means, "sync": standing}
+    return {**kept, "gate": found and found.settings, "chargebacks": levels, **known, **means, "sync": standing}
 
 
 async def _ask(
