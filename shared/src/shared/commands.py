@@ -21,6 +21,7 @@ from pamqp.commands import Basic
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json, to_json
 
+from shared import traces
 from shared.broker import BROKER_ERRORS, Broker
 from shared.consumer import Message
 from shared.db import Connection, is_transient
@@ -111,10 +112,12 @@ class Asked:
     command: Command
     reply_to: str | None
     correlation_id: str | None
+    message_id: str = ""
+    """A rule's command comes in a message of another id than its own."""
 
 
 def parse_asked(message: Message) -> Asked:
-    return Asked(Command.model_validate_json(message.body), message.reply_to, message.correlation_id)
+    return Asked(Command.model_validate_json(message.body), message.reply_to, message.correlation_id, message.id)
 
 
 class Commands:
@@ -145,7 +148,8 @@ class Commands:
 
     async def process(self, batch: Sequence[Asked]) -> None:
         for asked in batch:
-            await self._execute(asked)
+            with traces.part(asked.message_id):
+                await self._execute(asked)
 
     async def _execute(self, asked: Asked) -> None:
         command = asked.command
@@ -337,7 +341,10 @@ class Asker:
                     command.encode(),
                     routing_key=self.broker.prefix + queue,
                     properties=Basic.Properties(
-                        message_id=str(command.id), correlation_id=str(command.id), reply_to=REPLY_TO
+                        message_id=str(command.id),
+                        correlation_id=str(command.id),
+                        reply_to=REPLY_TO,
+                        headers=dict(traces.current()),
                     ),
                 )
             except BROKER_ERRORS as error:

@@ -11,16 +11,17 @@ import hashlib
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import aiormq.abc
 import structlog
 from aiormq.exceptions import ChannelNotFoundEntity
 from pydantic import ValidationError
 
+from shared import traces
 from shared.broker import BROKER_ERRORS, Broker, Outgoing
 from shared.db import Pool, is_transient
 from shared.frames import consume
@@ -54,6 +55,7 @@ class Message:
     """Earlier deliveries, as the broker counts them."""
     reply_to: str | None = None
     correlation_id: str | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Abandon(Exception):  # noqa: N818  # a signal between two functions here, not an error for anybody
@@ -155,7 +157,8 @@ class Consumer(Generic[T]):
         self, channel: aiormq.abc.AbstractChannel, batch: list[Message], stop: asyncio.Event
     ) -> None:
         started = time.perf_counter()
-        outcomes = await self._outcomes(batch, stop)
+        with traces.batch(f"process {self._queue}", batch, kind="consumer"):
+            outcomes = await self._outcomes(batch, stop)
         await self._bury([(m, o) for m, o in zip(batch, outcomes, strict=True) if isinstance(o, Dead)], stop)
         if channel.is_closed:
             return  # the broker delivers these again, and processing them again changes nothing
@@ -314,7 +317,8 @@ def _next_batch(waiting: deque[Message], size: int) -> list[Message]:
 
 def _message(delivered: aiormq.abc.DeliveredMessage) -> Message:
     properties = delivered.header.properties
-    count = (properties.headers or {}).get("x-delivery-count", 0)
+    headers = properties.headers or {}
+    count = headers.get("x-delivery-count", 0)
     return Message(
         tag=delivered.delivery_tag or 0,
         id=properties.message_id or hashlib.sha256(delivered.body).hexdigest(),
@@ -322,6 +326,7 @@ def _message(delivered: aiormq.abc.DeliveredMessage) -> Message:
         deliveries=count if isinstance(count, int) else 0,
         reply_to=properties.reply_to,
         correlation_id=properties.correlation_id,
+        headers=headers,
     )
 
 

@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 import tenacity
 
+from shared import traces
 from shared.migrations import HEAD
 from shared.secrets import NoKeyError
 
@@ -85,9 +86,14 @@ async def connect(url: str, *, size: int, application: str, statement_seconds: f
         timeout=10,
         command_timeout=statement_seconds,
         reset=_nothing_to_reset,
+        init=_traced if traces.on() else None,
         # Compiling a plan takes longer than any of our statements saves by it.
         server_settings={"application_name": f"trustlens {application}", "timezone": "UTC", "jit": "off"},
     )
+
+
+async def _traced(connection: "asyncpg.Connection") -> None:
+    connection.add_query_logger(traces.statement)
 
 
 async def _nothing_to_reset(_: "asyncpg.Connection") -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from shared import traces
 from shared.metrics import ERRORS
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -22,6 +23,7 @@ def configure(service: str, *, level: str = "info", form: str = "auto") -> None:
         structlog.processors.add_log_level,
         _count_errors,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
+        *([_traced] if traces.on() else []),
     ]
     structlog.configure(
         processors=[*shared, *_rendering(console=console)],
@@ -67,6 +69,11 @@ def _count_errors(_: object, level: str, event: structlog.typing.EventDict) -> s
     if level == "error":
         ERRORS.labels(event.get("logger") or event["event"]).inc()
     return event
+
+
+def _traced(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """An attempt is told after its end, and says itself in which trace it was."""
+    return event if "trace_id" in event else {**event, **traces.ids(traces.current())}
 
 
 class _Named:

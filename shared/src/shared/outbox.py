@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import structlog
 
+from shared import traces
 from shared.broker import Broker, Outgoing
 from shared.db import Connection, Pool, is_transient
 from shared.metrics import OUTBOX_LAG, OUTBOX_PUBLISHED, OUTBOX_SWEPT, POSTGRES_ANSWERS, PUBLISH_SECONDS
@@ -106,7 +107,8 @@ class Outbox:
 
     async def _publish(self, messages: Sequence[Outgoing]) -> None:
         began = time.perf_counter()
-        confirmed = await self._broker.publish(messages)
+        with traces.batch(f"publish {self._schema}.outbox", messages, kind="producer"):
+            confirmed = await self._broker.publish(messages)
         PUBLISH_SECONDS.labels(self._schema).inc(time.perf_counter() - began)
         if not confirmed:
             return

@@ -17,7 +17,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from shared import db, health
+from shared import db, health, traces
 from shared import log as logs
 from shared.broker import BROKER_ERRORS, Broker
 from shared.consumer import Consumer, Message
@@ -246,6 +246,8 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]], stop: asy
 def main(name: str, kind: type[S], run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """A service's process: settings from the environment, logs, and `run` until SIGTERM or SIGINT. 1: it failed."""
     settings = load(kind)
+    if settings.otlp_endpoint:
+        traces.start(name, settings.otlp_endpoint)
     logs.configure(name, level=settings.log_level, form=settings.log_format)
     log.info("service.starting")
     _collect_seldom()
@@ -255,6 +257,8 @@ def main(name: str, kind: type[S], run: Callable[[S, asyncio.Event], Coroutine[A
     except Exception as error:  # noqa: BLE001  # Python would tell of it in lines of its own, with values
         _tell_end(error)
         raise SystemExit(1) from None
+    finally:
+        traces.stop()
 
 
 def _tell_end(error: Exception) -> None:

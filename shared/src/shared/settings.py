@@ -46,6 +46,10 @@ class Settings(DatabaseSettings):
     """The least of what is logged."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """How lines of the log look; auto: for people on a terminal, else JSON."""
+    otlp_endpoint: str = Field(default="", pattern=r"^(https?://[^/].*)?$")
+    """Where traces are sent, by OTLP over HTTP: http://collector:4318, to which /v1/traces is added. Empty: none are
+    made. OTEL_EXPORTER_OTLP_ENDPOINT does not switch them on, as it may be meant for others; the sampler, headers and
+    resource attributes are the standard OTEL_* variables."""
 
 
 S = TypeVar("S", bound=DatabaseSettings)

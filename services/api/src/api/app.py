@@ -37,8 +37,9 @@ from api.settings import ApiSettings
 from api.state import STATE, State
 from api.store.gate import find_gate
 from api.sync.store import save_webhooks_seen
+from api.traced import traced
 from api.usage import Usage
-from shared import db, health
+from shared import db, health, traces
 from shared.commands import Asker
 from shared.service import Service
 from shared.steps import Step
@@ -58,7 +59,8 @@ ROUTES = tuple(
 def build(
     state: State, settings: ApiSettings, *, broker_answers: health.Check, steps: Sequence[Step], stuck_seconds: float
 ) -> web.Application:
-    app = web.Application(middlewares=[timed, audit_log.completed, in_wordpress_words])
+    outermost = [timed, traced] if traces.on() else [timed]
+    app = web.Application(middlewares=[*outermost, audit_log.completed, in_wordpress_words])
     app[STATE] = state
     app.add_routes([_under_base(route) for route in (*ROUTES, *_closed(ROUTES))])
     app.add_routes(description.described(ROUTES))

@@ -25,6 +25,8 @@ from shared.service import Service, every, health_app, main, running
 HOUR = 3600.0
 BURSTS_KEPT = timedelta(days=1)
 """Longer than any window."""
+TRACES_KEPT = timedelta(days=7)
+"""Longer than an outage is waited for, unless that was set to be longer."""
 TABLES = ("dispatcher.deliveries", "dispatcher.attempts", "dispatcher.bodies")
 """In the order of their dropping: no delivery is ever left without its body."""
 DRAIN_SHARE = 0.7
@@ -52,6 +54,7 @@ async def _upkeep(service: Service, partitions: Partitions, keep: Mapping[str, i
     await service.upkeep(partitions, keep)
     async with service.pool.acquire() as connection:
         await store.forget_bursts(connection, clock() - BURSTS_KEPT)
+        await store.forget_traces(connection, clock() - TRACES_KEPT)
 
 
 async def _deliver(

@@ -19,8 +19,10 @@ from dispatcher.endpoints import Target
 from dispatcher.metrics import ATTEMPT_SECONDS, ATTEMPTS, EVENT_SECONDS, SUPPRESSED
 from dispatcher.recorder import Record, Recorder
 from dispatcher.send import Sender
+from shared import traces
 from shared.log import ATTEMPT
 from shared.targets import Reach
+from shared.traces import Headers, Leg
 
 log = structlog.get_logger()
 
@@ -37,6 +39,8 @@ class Job:
     """By time.monotonic(), reckoned from before the lease was asked for: never later than the database's end."""
     probe: bool = False
     """Sent though its endpoint is down: to see whether it still is."""
+    trace: Headers | None = None
+    """By which the trace of its event goes on."""
 
     def lease_left(self) -> float:
         return self.lease_ends - time.monotonic()
@@ -59,7 +63,10 @@ class Attempts:
     async def send(self, job: Job, target: Target) -> Record:
         """Make the attempt; what it came to, not yet recorded."""
         at = self._clock()
-        answer = await self._answer(job, target, at)
+        with traces.attempt("deliver", job.trace) as leg:
+            answer = await self._answer(job, target, at, leg.headers)
+            if leg.headers:
+                _trace(leg, job.delivery, answer)
         jitter = random.random()  # noqa: S311  # spreads retries, guards nothing
         return Record(
             job.delivery,
@@ -69,16 +76,19 @@ class Attempts:
             permanent=target.permanent_codes,
             jitter=jitter,
             probe=job.probe,
+            trace=leg.headers,
         )
 
-    async def _answer(self, job: Job, target: Target, now: datetime) -> Answer:
+    async def _answer(self, job: Job, target: Target, now: datetime, trace: Headers) -> Answer:
         match job.delivery.shape:
             case "email":
                 return await self._mail(job, target)
             case "order":
                 return await self._change_order(job, target)
             case _:
-                return await webhook.send(self._sender, job.body, delivery=job.delivery, target=target, now=now)
+                return await webhook.send(
+                    self._sender, job.body, delivery=job.delivery, target=target, now=now, trace=trace
+                )
 
     async def _mail(self, job: Job, target: Target) -> Answer:
         if not isinstance(target.via, Smtp):
@@ -121,6 +131,20 @@ class Attempts:
         return Record(job.delivery, job.lease, self._clock(), step=step)
 
 
+def _trace(leg: Leg, delivery: Delivery, answer: Answer) -> None:
+    why = None if answer.complaint is None else answer.phase or str(answer.status_code)
+    leg.answered(
+        answer.status_code,
+        why,
+        {
+            "trustlens.delivery": str(delivery.id),
+            "trustlens.endpoint": str(delivery.target_id),
+            "trustlens.event": delivery.event,
+            "trustlens.attempt": delivery.attempts + 1,
+        },
+    )
+
+
 _ATTEMPTS = cache(ATTEMPTS.labels)
 
 
@@ -154,6 +178,8 @@ def _tell(record: Record, step: Step | None) -> None:
         "next": f"{step.wait.total_seconds():.0f} s" if step and step.wait and status == "retrying" else status,
         "why": answer.words,
     }
+    if record.trace:
+        told |= traces.ids(record.trace)
     if status == "delivered":
         log.info(ATTEMPT, **told)
     else:

@@ -18,6 +18,7 @@ from dispatcher.directory import Directory
 from dispatcher.metrics import GIVEN_UP, OLDEST_DUE, PARKED
 from dispatcher.recorder import Recorder
 from dispatcher.traffic import Traffic
+from shared import traces
 from shared.db import Connection, Pool, is_transient
 from shared.ids import uuid7
 from shared.steps import Step
@@ -198,6 +199,7 @@ class Due:
             if (d.source_id, d.shape) not in bodies:  # erased this moment; if not, it is found again, and told again
                 log.warning("delivery.no_body", delivery=str(d.id))
         targets = await self._directory.targets(connection, {(d.store_id, d.target_id) for d in deliveries})
+        known = await store.traces(connection, {d.source_id for d in deliveries}) if traces.on() else {}
         return [
             Job(
                 d,
@@ -206,6 +208,7 @@ class Due:
                 lease,
                 lease_ends,
                 probe=d.id in probes,
+                trace=known.get(d.source_id),
             )
             for d in deliveries
             if (d.source_id, d.shape) in bodies

@@ -22,6 +22,7 @@ from dispatcher.schedule import RAMP_FIRST
 from shared.db import Connection, Pool, columns
 from shared.secrets import NoKeyError, Vault
 from shared.targets import SLACK_HOST
+from shared.traces import Headers
 
 if TYPE_CHECKING:  # it asks this file for its pages
     from dispatcher.replay import Replay
@@ -876,6 +877,28 @@ async def send_after_all(connection: Connection, last: Sequence[Sent], *, now: d
         now,
         DUPLICATE.reason,
     )
+
+
+async def save_traces(connection: Connection, traces: Mapping[UUID, Headers], *, now: datetime) -> None:
+    """Of events and automations, by their ids."""
+    named = [(source_id, trace["traceparent"]) for source_id, trace in sorted(traces.items()) if trace]
+    await connection.execute(
+        "INSERT INTO dispatcher.traces (source_id, traceparent, seen_at)"
+        " SELECT *, $3 FROM unnest($1::uuid[], $2::text[]) ON CONFLICT DO NOTHING",
+        *columns(named, 2),
+        now,
+    )
+
+
+async def traces(connection: Connection, source_ids: Collection[UUID]) -> dict[UUID, Headers]:
+    rows = await connection.fetch(
+        "SELECT source_id, traceparent FROM dispatcher.traces WHERE source_id = ANY($1::uuid[])", list(source_ids)
+    )
+    return {row["source_id"]: {"traceparent": row["traceparent"]} for row in rows}
+
+
+async def forget_traces(connection: Connection, before: datetime) -> None:
+    await connection.execute("DELETE FROM dispatcher.traces WHERE seen_at < $1", before)
 
 
 async def forget_bursts(connection: Connection, before: datetime) -> None:

@@ -115,6 +115,9 @@ class Worker:
         if len(inserted.bodies) < len(fanned.bodies):
             await self._leave_frozen(connection, inserted, lease, placed)
         await self._look_up_outages(connection, {new.delivery.target_id for new in placed}, inserted)
+        if traces.on():
+            sources = {new.delivery.source_id for new in fanned.deliveries.values()}
+            await store.save_traces(connection, {it: traces.carried(it) for it in sources}, now=self._clock())
         if after_all := [last for late, last in belied.items() if late in inserted.deliveries]:
             await store.send_after_all(connection, after_all, now=self._clock())
         return inserted.deliveries

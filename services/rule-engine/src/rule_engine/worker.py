@@ -12,6 +12,7 @@ from rule_engine.evaluate import Candidate, Judged, Skipped, evaluate, in_shadow
 from rule_engine.firings import Asked, Evaluation
 from rule_engine.rules import Rule
 from rule_engine.store import cooldowns, evaluations, rulesets
+from shared import traces
 from shared.broker import Outgoing
 from shared.commands import Command
 from shared.consumer import Message
@@ -21,6 +22,7 @@ from shared.fields import fields_of
 from shared.ids import derived
 from shared.outbox import Outbox, Transaction
 from shared.topology import AUTOMATION, DIRECT
+from shared.traces import Headers
 
 ClaimCooldowns = Callable[[Connection, Collection[Key]], Awaitable[Mapping[Key, datetime]]]
 ClaimHours = Callable[[Connection, Collection[Hour]], Awaitable[Mapping[Hour, int]]]
@@ -152,15 +154,16 @@ async def _fire(transaction: Transaction, fired: Sequence[Candidate]) -> None:
         return
     await evaluations.save_firings(transaction.connection, fired)
     for candidate in fired:
-        transaction.send(*map(_outgoing, firings.automations(candidate)))
-        transaction.send(*(_command(candidate, asked) for asked in firings.asked_of_scorer(candidate)))
+        trace = traces.carried(candidate.event.id)
+        transaction.send(*(_outgoing(automation, trace) for automation in firings.automations(candidate)))
+        transaction.send(*(_command(candidate, asked, trace) for asked in firings.asked_of_scorer(candidate)))
 
 
-def _outgoing(automation: Automation) -> Outgoing:
-    return Outgoing(automation.id, AUTOMATION, f"fired.{automation.action.type}", automation.encode())
+def _outgoing(automation: Automation, trace: Headers) -> Outgoing:
+    return Outgoing(automation.id, AUTOMATION, f"fired.{automation.action.type}", automation.encode(), trace)
 
 
-def _command(candidate: Candidate, asked: Asked) -> Outgoing:
+def _command(candidate: Candidate, asked: Asked, trace: Headers) -> Outgoing:
     command = Command(
         id=asked.id,
         type=asked.type,
@@ -170,4 +173,4 @@ def _command(candidate: Candidate, asked: Asked) -> Outgoing:
         data=asked.data,
     )
     # The action's automation goes by its id already.
-    return Outgoing(derived("command", command.id), DIRECT, "scorer.actions", command.encode())
+    return Outgoing(derived("command", command.id), DIRECT, "scorer.actions", command.encode(), trace)

@@ -28,6 +28,7 @@ from scorer.store import customers, jobs, links, orders, published, rescoring, s
 from scorer.store.orders import CatalogueEntry, Saved
 from scorer.store.rescoring import Due
 from scorer.store.scoring import UNSET, StoredScoring
+from shared import traces
 from shared.broker import Outgoing
 from shared.consumer import Message
 from shared.db import Connection, Partitions, Pool
@@ -371,7 +372,7 @@ def _next_change(change: Rescored, now: datetime) -> datetime | None:
 
 
 def _outgoing(event: Event, body: bytes) -> Outgoing:
-    return Outgoing(event.id, EVENTS, event.type, body)
+    return Outgoing(event.id, EVENTS, event.type, body, traces.carried(event.cause.id))
 
 
 def _catalogue(found: Batch) -> list[CatalogueEntry]:

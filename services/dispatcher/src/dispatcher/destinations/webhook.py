@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 from dispatcher.classify import Answer
@@ -173,10 +174,23 @@ def _signatures(secret: str, next_secret: str | None, timestamp: int, body: byte
     return signed
 
 
-async def send(sender: Sender, body: bytes, *, delivery: Delivery, target: Target, now: datetime) -> Answer:
-    """Post it. An endpoint's is signed whatever its format: Slack takes no notice, what stands in for Slack may."""
+async def send(
+    sender: Sender,
+    body: bytes,
+    *,
+    delivery: Delivery,
+    target: Target,
+    now: datetime,
+    trace: Mapping[str, str] = MappingProxyType({}),
+) -> Answer:
+    """Post it. An endpoint's is signed whatever its format: Slack takes no notice, what stands in for Slack may.
+
+    `trace`: headers by which the receiver's trace goes on with ours.
+    """
     secret, next_secret = target.secrets(now)
     if secret is None and not target.unsigned:
         return NO_SECRET
     ours = headers(delivery, target, secret=secret, next_secret=next_secret, body=body, now=now)
+    if trace:
+        ours |= trace
     return await sender.send(target.url, headers=ours, body=body, timeout=target.timeout)
