@@ -180,6 +180,7 @@ _NONE = (
         SELECT (SELECT count(*) FROM scorer.jobs WHERE state IN ('queued', 'running'))
         + (SELECT count(*) FROM rule_engine.jobs WHERE state IN ('queued', 'running'))
         + (SELECT count(*) FROM dispatcher.jobs WHERE state IN ('queued', 'running'))
+        + (SELECT count(*) FROM api.jobs WHERE state IN ('queued', 'running'))
         """,
         "trustlens jobs show",
     ),

@@ -47,7 +47,8 @@ def _print_created(store: stores.CreatedStore, api_url: str) -> None:
     console = Console(width=200)
     console.print("Keep these; they are shown only now.", table, sep="\n\n", highlight=False)
     console.print(
-        f"\nIn WooCommerce, Settings > Advanced > Webhooks, add one webhook for each of {' and '.join(TOPICS)},"
+        "\n`trustlens connect` makes the store's webhooks and takes in what it sold before. Or by hand:"
+        f"\nin WooCommerce, Settings > Advanced > Webhooks, add one webhook for each of {' and '.join(TOPICS)},"
         "\nwith the ingest URL, the WooCommerce secret, and API version WP REST API v3. docs/ingest.md says what"
         "\ndeletions, products, coupons and Stripe are good for.",
         highlight=False,
