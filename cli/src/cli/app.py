@@ -23,6 +23,7 @@ from cli import (
     replay,
     rules,
     scoring,
+    shop_file,
     stack,
     stores,
     sync,
@@ -44,6 +45,7 @@ app.command("logs")(logs.logs)
 app.command("migrate")(migrate.migrate)
 app.command("demo")(demo.command)
 app.command("replay")(replay.command)
+app.command("shop")(shop_file.command)
 app.command("connect")(connect.command)
 app.command("sync")(sync.command)
 app.command("listen")(listen.listen)
