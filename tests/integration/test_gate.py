@@ -241,6 +241,30 @@ async def test_a_first_order_coupon_is_refused_where_a_linked_customer_used_one(
     assert (await ask(api, **shopper, coupons=["WELCOME10"]))["decision"] == "allow"
 
 
+async def test_a_coupon_that_each_may_use_once_is_a_first_order_coupon_whatever_its_code(
+    api: ApiClient, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    """As the store said of it: orders and forms do not."""
+    other = await customer(api, pool, vault, "other@example.com", first_coupon_at=NOW)
+    await customer(api, pool, vault)
+    mine = email_hash(vault.open(await pool.fetchval("SELECT hash_key FROM api.stores")), JANE)
+    await pool.execute("INSERT INTO scorer.link_hashes VALUES ($1, $2, 2)", api.store.id, b"\0shared")
+    for hashed in (mine, other):  # the address of an earlier order
+        await pool.execute(
+            "INSERT INTO scorer.fingerprints VALUES ($1, $2, $3, now())", api.store.id, b"\0shared", hashed
+        )
+    await pool.execute(
+        "INSERT INTO scorer.coupons VALUES ($1, 'once-7', true, now(), ''), ($1, 'often', false, now(), '')",
+        api.store.id,
+    )
+    await set_gate(api, pool, refuse_coupon_abuse=True)
+
+    assert (await ask(api, email=JANE, coupons=["often", " ONCE-7 "]))["reason"] == "coupon_abuse"
+    assert (await ask(api, email=JANE, coupons=["often"]))["decision"] == "allow"
+    assert (await ask(api, email="nobody@example.com", coupons=["once-7"]))["decision"] == "allow"
+    assert (await ask(api, coupons=["once-7"]))["decision"] == "allow"
+
+
 def gate_marks(key: bytes, shopper: dict[str, str]) -> list[bytes]:
     return [bytes.fromhex(mark) for mark in Submission.model_validate(shopper).fingerprints(key)]
 

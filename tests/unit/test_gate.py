@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from api import gate
-from api.gate import Attack, Device, Gate, GateSettings, Shopper, Situation, Verdict
+from api.gate import Attack, Coupons, Device, Gate, GateSettings, Shopper, Situation, Verdict
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 KEY = b"k" * 32
@@ -112,17 +112,21 @@ def test_only_the_submission_that_is_one_too_many_begins_a_lockout() -> None:
     ("code", "is_first"), [("WELCOME10", True), (" first-order ", True), ("summer", False), ("", False)]
 )
 def test_first_order_coupons_are_told_by_their_codes_in_either_case(code: str, is_first: bool) -> None:
-    assert gate.first_order_coupons([code], GATE.settings) is is_first
-
-
-def test_links_are_asked_for_only_where_the_store_wants_it_and_nothing_else_is_the_matter() -> None:
     on = with_settings(refuse_coupon_abuse=True).settings
+    assert gate.coupons_of([code], on) == Coupons((code.strip().lower(),), is_first)
 
-    assert gate.asks_for_links(Verdict(), Shopper(), ["welcome"], on)
-    assert not gate.asks_for_links(Verdict(), Shopper(), ["welcome"], GATE.settings)
-    assert not gate.asks_for_links(Verdict("velocity"), Shopper(), ["welcome"], on)
-    assert not gate.asks_for_links(Verdict(), VIP, ["welcome"], on)
-    assert not gate.asks_for_links(Verdict(), Shopper(), ["summer"], on)
+
+def test_coupons_are_not_looked_into_where_the_store_does_not_want_to_know() -> None:
+    assert gate.coupons_of(["welcome"], GATE.settings) == Coupons()
+
+
+def test_coupon_abuse_is_refused_where_nothing_else_is_the_matter_and_not_to_who_is_trusted() -> None:
+    abuse = Situation(is_coupon_abuse=True)
+    assert gate.decide(abuse, GATE, NOW) == Verdict("coupon_abuse")
+    assert gate.decide(replace(abuse, shopper=BLOCKED), GATE, NOW) == Verdict("customer_blocked")
+    assert gate.decide(replace(abuse, device=FAST), GATE, NOW) == Verdict("velocity")
+    assert gate.decide(replace(abuse, shopper=VIP), GATE, NOW) == Verdict()
+    assert gate.decide(replace(abuse, shopper=VIP), with_settings(bypass=False), NOW) == Verdict("coupon_abuse")
 
 
 # Devices --------------------------------------------------------------------------------------------------------------

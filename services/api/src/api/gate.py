@@ -101,7 +101,7 @@ class GateSettings(BaseModel):
     refuse_coupon_abuse: StrictBool = False
     """Whether a first-order coupon is refused where a linked customer has used one."""
     first_order_coupons: Annotated[tuple[_Listed, ...], Field(max_length=20)] = ("welcome*", "first*")
-    """Globs of their codes, in either case."""
+    """Globs of their codes, in either case. Codes that each customer may use once only are always such."""
     message: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=300),
@@ -153,6 +153,8 @@ class Situation:
     """Its fingerprint or network is on the store's list."""
     frozen_until: datetime | None = None
     shopper: Shopper = Shopper()
+    is_coupon_abuse: bool = False
+    """A first-order coupon is given, a linked customer has used one, and the store wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +176,12 @@ class Verdict:
 
 
 def decide(situation: Situation, gate: Gate, now: datetime) -> Verdict:
-    """Coupons apart: what they ask for is looked up only for those who pass here."""
     if reason := _card_testing(situation, gate.settings, now):
         return Verdict(reason)
     if situation.shopper.is_blocked:
         return Verdict("customer_blocked", enforced=gate.enforce_blocking)
+    if situation.is_coupon_abuse and not is_trusted(situation.shopper, gate.settings):
+        return Verdict("coupon_abuse")
     return Verdict()
 
 
@@ -209,16 +212,22 @@ def is_trusted(shopper: Shopper, settings: GateSettings) -> bool:
     return settings.bypass and (shopper.is_allowlisted or shopper.segment == "vip")
 
 
-def first_order_coupons(coupons: Iterable[str], settings: GateSettings) -> bool:
-    """Whether any of them is for new customers."""
+@dataclass(frozen=True, slots=True)
+class Coupons:
+    """Those of a form that are to be looked into. None, where the store does not want to know."""
+
+    codes: tuple[str, ...] = ()
+    """As the scorer has learnt them from the store: lower case."""
+    is_first_order: bool = False
+    """Whether one of them is for new customers by its code alone."""
+
+
+def coupons_of(codes: Iterable[str], settings: GateSettings) -> Coupons:
+    if not settings.refuse_coupon_abuse:
+        return Coupons()
+    plain = tuple(code.strip().lower() for code in codes)
     patterns = [pattern.lower() for pattern in settings.first_order_coupons]
-    return any(fnmatchcase(code.strip().lower(), pattern) for code in coupons for pattern in patterns)
-
-
-def asks_for_links(verdict: Verdict, shopper: Shopper, coupons: Iterable[str], settings: GateSettings) -> bool:
-    """Whether it now hangs on what linked customers did."""
-    undecided = settings.refuse_coupon_abuse and verdict.reason is None
-    return undecided and not is_trusted(shopper, settings) and first_order_coupons(coupons, settings)
+    return Coupons(plain, any(fnmatchcase(code, pattern) for code in plain for pattern in patterns))
 
 
 # Devices --------------------------------------------------------------------------------------------------------------

@@ -94,12 +94,9 @@ async def authorize(request: web.Request, key: Key) -> web.Response:
     state, now = request.app[STATE], datetime.now(UTC)
     secrets, of_store = await _store(state, key)
     who = _submitter(given, secrets, of_store)
-    situation = await store.submit(state.pool, key.store_id, who, of_store.settings, now)
+    coupons = gate.coupons_of(given.coupons, of_store.settings)
+    situation = await store.submit(state.pool, key.store_id, who, of_store.settings, now, coupons=coupons)
     verdict = gate.decide(situation, of_store, now)
-    if who.email_hash and gate.asks_for_links(verdict, situation.shopper, given.coupons, of_store.settings):
-        marks = given.fingerprints(secrets.hash_key)
-        if await store.has_linked_coupon_use(state.pool, key.store_id, who.email_hash, marks):
-            verdict = Verdict("coupon_abuse")
     if gate.locks_out(situation.device, of_store.settings, now) and of_store.settings.card_testing:
         await _locked_out(state, key.store_id, Entry("locked", now, who.device, "velocity"), of_store)
     if verdict.reason:
@@ -138,6 +135,7 @@ def _submitter(given: Submission | DeclinedPayment, secrets: StoreSecrets, of_st
         gate.address_of(key, given.ip),
         email_hash(key, given.email) if given.email else None,
         gate.is_exempt(of_store.settings, given=given.fingerprint, device=device, ip=given.address),
+        tuple(map(bytes.fromhex, given.fingerprints(key))),
     )
 
 

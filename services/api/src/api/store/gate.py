@@ -12,10 +12,12 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from api.gate import ESCALATION_WINDOW, WINDOW, Attack, Device, Gate, GateSettings, Shopper, Situation
+from api.gate import ESCALATION_WINDOW, WINDOW, Attack, Coupons, Device, Gate, GateSettings, Shopper, Situation
 from shared.db import Connection, Pool, columns
 
 Row = Mapping[str, Any]
+
+NO_COUPONS = Coupons()
 
 
 async def find_gate(pool: Pool, store_id: UUID) -> Gate | None:
@@ -48,9 +50,29 @@ _SUBMIT = """
             END,
             seen_at = $3
         RETURNING old.submissions, old.locked_until
+    ),
+    -- Who shares two kinds of fingerprints with the shopper, or a strong one. Not looked for unless it is asked below.
+    used AS (
+        SELECT hash FROM unnest($11::bytea[]) AS given (hash)
+        UNION
+        SELECT hash FROM scorer.fingerprints WHERE store_id = $1 AND email_hash = $8
+    ),
+    linked AS (
+        SELECT o.email_hash
+        FROM used JOIN scorer.link_hashes h ON h.store_id = $1 AND h.hash = used.hash AND h.customers <= 50
+        JOIN scorer.fingerprints o ON o.store_id = $1 AND o.hash = used.hash AND o.email_hash <> $8
+        GROUP BY o.email_hash
+        -- An address (4) or a device (6) alone is weak: flatmates share them.
+        HAVING count(DISTINCT get_byte(o.hash, 0)) > 1 OR bool_or(get_byte(o.hash, 0) NOT IN (4, 6))
     )
     SELECT coalesce(d.submissions, '{}') AS submissions, greatest(d.locked_until, a.locked_until) AS locked_until,
-        f.frozen_until, set_config('synchronous_commit', 'off', true), c.is_blocked, c.is_allowlisted, c.segment
+        f.frozen_until, set_config('synchronous_commit', 'off', true), c.is_blocked, c.is_allowlisted, c.segment,
+        CASE WHEN $9::boolean
+            OR EXISTS (SELECT FROM scorer.coupons o WHERE o.store_id = $1 AND o.code = ANY ($10::text[]) AND o.once)
+            THEN EXISTS (SELECT FROM linked JOIN scorer.customers o USING (email_hash)
+                WHERE o.store_id = $1 AND o.first_coupon_at IS NOT NULL)
+            ELSE false
+        END AS is_coupon_abuse
     FROM (VALUES ($1::uuid)) AS s (store_id)
     LEFT JOIN counted d ON true
     LEFT JOIN api.gate_devices a ON a.store_id = s.store_id AND a.device = $7
@@ -68,10 +90,18 @@ class Submitter:
     email_hash: str | None
     is_exempt: bool = False
     """Not to be counted."""
+    marks: tuple[bytes, ...] = ()
+    """The fingerprints that this submission would leave: what links it to customers."""
 
 
 async def submit(
-    pool: Pool | Connection, store_id: UUID, who: Submitter, settings: GateSettings, now: datetime
+    pool: Pool | Connection,
+    store_id: UUID,
+    who: Submitter,
+    settings: GateSettings,
+    now: datetime,
+    *,
+    coupons: Coupons = NO_COUPONS,
 ) -> Situation:
     """Count a submission, lock its device out where it is one too many, and tell how things stood before it."""
     row = await pool.fetchrow(
@@ -84,12 +114,16 @@ async def submit(
         settings.lockout,
         None if who.is_exempt else who.address,
         who.email_hash,
+        coupons.is_first_order,
+        list(coupons.codes),
+        list(who.marks),
     )
     return Situation(
         device=Device(tuple(row["submissions"]), row["locked_until"]),
         is_exempt=who.is_exempt,
         frozen_until=row["frozen_until"],
         shopper=Shopper(row["is_blocked"], row["is_allowlisted"], row["segment"]) if row["segment"] else Shopper(),
+        is_coupon_abuse=row["is_coupon_abuse"],
     )
 
 
@@ -121,34 +155,6 @@ async def decline(pool: Pool, store_id: UUID, device: bytes, settings: GateSetti
     row = await pool.fetchrow(_DECLINE, store_id, device, now, settings.declines, WINDOW, settings.lockout)
     until, before = row["locked_until"], row["locked_before"]
     return Declined(until, until is not None and (before is None or before <= now))
-
-
-# Links ----------------------------------------------------------------------------------------------------------------
-
-_COUPON_USED = """
-    WITH used AS (
-        SELECT hash FROM unnest($3::bytea[]) AS given (hash)
-        UNION
-        SELECT hash FROM scorer.fingerprints WHERE store_id = $1 AND email_hash = $2
-    ),
-    linked AS (
-        SELECT f.email_hash
-        FROM used JOIN scorer.link_hashes h ON h.store_id = $1 AND h.hash = used.hash AND h.customers <= 50
-        JOIN scorer.fingerprints f ON f.store_id = $1 AND f.hash = used.hash AND f.email_hash <> $2
-        GROUP BY f.email_hash
-        -- An address (4) or a device (6) alone is weak: flatmates share them.
-        HAVING count(DISTINCT get_byte(f.hash, 0)) > 1 OR bool_or(get_byte(f.hash, 0) NOT IN (4, 6))
-    )
-    SELECT EXISTS (
-        SELECT FROM linked JOIN scorer.customers c ON c.store_id = $1 AND c.email_hash = linked.email_hash
-        WHERE c.first_coupon_at IS NOT NULL)
-"""
-
-
-async def has_linked_coupon_use(pool: Pool, store_id: UUID, email_hash: str, fingerprints: Sequence[str]) -> bool:
-    """Whether a customer who shares two kinds of fingerprints, or a strong one, has used a first-order coupon."""
-    given = [bytes.fromhex(mark) for mark in fingerprints]
-    return bool(await pool.fetchval(_COUPON_USED, store_id, email_hash, given))
 
 
 # History --------------------------------------------------------------------------------------------------------------
