@@ -14,8 +14,8 @@ from typing import assert_never
 from bench.faults.chaos import CONSUMED, Fault, Kind
 from bench.faults.ledger import Ledger, Window
 from bench.faults.proxy import Proxy
-from bench.faults.replica import Replica
-from bench.faults.site import Site
+from bench.faults.replica import Replica, revive
+from bench.faults.site import LOOK_SECONDS, Site
 from cli.receiver import Answer, Receiver
 from local_stack import postgres, rabbitmq
 from local_stack.errors import StackError
@@ -104,8 +104,17 @@ class Inflicting:
                 await _kill_and_start(*self.site.of(fault.target))
 
     async def _stop_and_start(self, replica: Replica) -> None:
+        """Only what is ready has work to finish; before that, SIGTERM may end it as any program that starts."""
+        await self._until_ready(replica)
         self.ledger.drains.append(await replica.stop())
         replica.start()
+
+    async def _until_ready(self, *replicas: Replica) -> None:
+        """While they are ours, nobody else starts again what ends by itself."""
+        for replica in replicas:
+            while not await replica.ready():
+                revive(replica, self.ledger.ended)
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def _break(self, fault: Fault) -> None:
         match fault.kind:
@@ -153,6 +162,7 @@ class Inflicting:
         """The queue's consumers are away, and what it takes are a few messages: the rest is refused."""
         async with self._both(fault.target):
             await asyncio.to_thread(self._policy, CONSUMED[fault.target])
+            await self._until_ready(*self.site.of(fault.target))
             stopped = await asyncio.gather(*(replica.stop() for replica in self.site.of(fault.target)))
             self.ledger.drains.extend(stopped)
             await asyncio.sleep(fault.seconds)

@@ -90,7 +90,11 @@ async def watch(replicas: Mapping[str, Replica], ended: list[str], stop: asyncio
     """Start again what ended by itself, as whatever runs it would, and note it."""
     while not await pause(1, stop):
         for replica in replicas.values():
-            if replica.lock.locked() or (code := replica.ended()) is None:
-                continue
-            ended.append(f"{replica.name} with exit code {code}")
-            replica.start()
+            if not replica.lock.locked():
+                revive(replica, ended)
+
+
+def revive(replica: Replica, ended: list[str]) -> None:
+    if (code := replica.ended()) is not None:
+        ended.append(f"{replica.name} with exit code {code}")
+        replica.start()
