@@ -23,6 +23,7 @@ from cli import (
     replay,
     rules,
     scoring,
+    secrets,
     shop_file,
     stack,
     stores,
@@ -66,6 +67,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(stores.app, name="stores")
 app.add_typer(keys.app, name="keys")
 app.add_typer(gate.app, name="gate")
+app.add_typer(secrets.app, name="secrets")
 
 
 def main() -> None:

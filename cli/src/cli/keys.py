@@ -39,7 +39,7 @@ def create(
     async def work(connection: asyncpg.Connection) -> stores.CreatedKey:
         async with connection.transaction():
             made = await stores.create_key(connection, store, name=name, scopes=wanted)
-            await audit.begin(connection, _entry(store, "POST /keys", made.id, status=201))
+            await audit.begin(connection, entry(store, "POST /keys", made.id, status=201))
         return made
 
     typer.echo(database.run(work, stack_env.read()).key)
@@ -74,16 +74,16 @@ def revoke(
             raise LookupError(f"the store has no such key: `trustlens keys list --store {store}` shows those there are")
         async with connection.transaction():
             await stores.revoke_key(connection, store, key_id, datetime.now(UTC), keep_an_admin=False)
-            await audit.begin(connection, _entry(store, "DELETE /keys/{id}", key_id, status=204))
+            await audit.begin(connection, entry(store, "DELETE /keys/{id}", key_id, status=204))
 
     database.run(work, stack_env.read())
     typer.echo("Revoked.")
 
 
-def _entry(store: UUID, action: str, key_id: UUID, *, status: int) -> Entry:
-    """In the words that the API has for it."""
+def entry(store: UUID, action: str, changed: UUID, *, status: int) -> Entry:
+    """Of the audit log, in the words that the API has for it."""
     at = datetime.now(UTC)
-    return Entry(uuid7(), store, at, actor="cli", action=action, objects=[str(key_id)], status=status)
+    return Entry(uuid7(), store, at, actor="cli", action=action, objects=[str(changed)], status=status)
 
 
 def _time(at: datetime | None) -> str:

@@ -1,6 +1,7 @@
 """`trustlens stores`: the shops that this installation serves."""
 
 from typing import Annotated
+from uuid import UUID
 
 import asyncpg
 import typer
@@ -9,7 +10,9 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from api import stores
+from api.store import audit
 from cli import database, stack_env
+from cli.keys import entry
 from cli.replay import ingest_url
 from shared.secrets import Vault
 
@@ -53,6 +56,21 @@ def _print_created(store: stores.CreatedStore, api_url: str) -> None:
         "\ndeletions, products, coupons and Stripe are good for.",
         highlight=False,
     )
+
+
+@app.command()
+def secret(store: Annotated[UUID, typer.Argument(help="Its id, as `list` shows it.")]) -> None:
+    """Make a new WooCommerce secret and print it, this once. The store's webhooks are refused until they have it."""
+    env = stack_env.read()
+    vault = Vault(stack_env.need(env, "TRUSTLENS_SECRET_KEYS"))
+
+    async def work(connection: asyncpg.Connection) -> str:
+        async with connection.transaction():
+            made = await stores.renew_woocommerce_secret(connection, vault, store)
+            await audit.begin(connection, entry(store, "PATCH /store", store, status=200))
+        return made
+
+    typer.echo(database.run(work, env))
 
 
 @app.command("list")

@@ -120,6 +120,21 @@ async def create_store(
     return made
 
 
+async def renew_woocommerce_secret(connection: asyncpg.Connection, vault: Vault, store_id: UUID) -> str:
+    """A new one; from now on, within the age that secrets in memory may have, the old one verifies nothing.
+
+    Raises:
+        LookupError: there is no such store.
+    """
+    made = generate()
+    done = await connection.execute(
+        "UPDATE api.stores SET woocommerce_secret = $2 WHERE id = $1", store_id, vault.seal(made.encode())
+    )
+    if done != "UPDATE 1":
+        raise LookupError("there is no such store: `trustlens stores list` shows those there are")
+    return made
+
+
 def _check_site(url: str, name: str) -> None:
     try:
         shop_address(url)
