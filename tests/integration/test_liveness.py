@@ -95,7 +95,7 @@ async def test_what_waits_in_queues_and_lies_dead_is_seen(service: Service, brok
     await put(broker, dead(QUEUE), [b"4"])
 
     async def seen() -> bool:
-        await measure(broker, [QUEUE])
+        await measure(broker)
         return (_seen(QUEUE), _seen(dead(QUEUE))) == (3, 1)
 
     await until(seen)

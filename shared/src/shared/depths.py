@@ -1,21 +1,19 @@
-"""How many messages wait in queues and lie dead beside them, as the broker tells whoever asks."""
-
-from collections.abc import Sequence
+"""How many messages wait in the queues and lie dead beside them, as the broker tells whoever asks."""
 
 from shared.broker import Broker
 from shared.metrics import QUEUE_MESSAGES
-from shared.topology import dead
+from shared.topology import QUEUES, dead
 
 
-async def measure(broker: Broker, queues: Sequence[str]) -> None:
-    """Set the gauges of these queues and of their dead ones. Waits for the connection.
+async def measure(broker: Broker) -> None:
+    """Set the gauges of all queues. Waits for the connection.
 
     Raises:
         BROKER_ERRORS: the connection broke, or there is no such queue.
     """
     channel = await broker.channel(prefetch=1)
     try:
-        for name in (*queues, *map(dead, queues)):
+        for name in (name for queue in QUEUES for name in (queue.name, dead(queue.name))):
             declared = await channel.queue_declare(broker.prefix + name, passive=True)
             QUEUE_MESSAGES.labels(name).set(declared.message_count or 0)
     finally:

@@ -61,7 +61,6 @@ class Service:
     port: int = 0
     steps: list[Step] = field(default_factory=list)
     """Of the main tasks: while one stands too long, the service is not alive."""
-    _queues: list[str] = field(default_factory=list)
     _work: set["asyncio.Task[None]"] = field(default_factory=set)
     _plumbing: set["asyncio.Task[None]"] = field(default_factory=set)
 
@@ -86,7 +85,6 @@ class Service:
             process=process,
             batch_size=self.settings.batch_size,
         )
-        self._queues.append(queue)
         self.watch(consumer.step)
         return consumer.run(self.stop)
 
@@ -115,10 +113,10 @@ class Service:
                 step.excuse()
 
     async def look_at_queues(self) -> None:
-        """Tell how much waits in the queues that are consumed here. A long task."""
+        """Tell how much waits in all queues, also where those who take from them are gone. A long task."""
         while True:
             try:
-                await measure(self.broker, self._queues)
+                await measure(self.broker)
             except BROKER_ERRORS as error:
                 log.info("service.queues_not_seen", error=type(error).__name__)
             await asyncio.sleep(DEPTHS_EVERY)
