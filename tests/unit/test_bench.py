@@ -4,8 +4,10 @@ import hashlib
 import hmac
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,12 +18,21 @@ from bench.lookup import content_length
 from bench.metrics import Reading
 from bench.population import Population, hmac_keys
 from bench.report import Bound, Figure, Result, as_json, written
-from bench.stack import Shop
+from bench.stack import Shop, alone
+from local_stack.errors import StackError
+from local_stack.folder import Folder
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 SHOP = Shop(UUID(int=1), b"k" * 32)
 
 batches = st.lists(st.tuples(st.floats(0, 1e6), st.integers(1, 500)), min_size=1, max_size=50)
+
+
+def test_a_second_run_beside_one_is_refused_and_after_its_end_is_not(tmp_path: Path):
+    with alone(Folder(tmp_path)), pytest.raises(StackError, match="Another bench"), alone(Folder(tmp_path)):
+        pass
+    with alone(Folder(tmp_path)):
+        pass
 
 
 def test_what_a_fact_takes_is_counted_from_the_end_of_the_first_batch():

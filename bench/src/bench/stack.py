@@ -4,6 +4,7 @@ The service that is measured has one core for itself; the servers and this proce
 """
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import shutil
@@ -83,8 +84,33 @@ class Track:
 
 
 @contextmanager
+def alone(folder: Folder) -> Iterator[None]:
+    """A second run beside this one would stop its services, and answer its clients from another database: by 401.
+
+    Raises:
+        StackError: there is one.
+    """
+    folder.create()
+    with (folder.path / "bench").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, or we are gone
+        except BlockingIOError:
+            raise StackError("Another bench runs in this checkout: wait until it has ended.") from None
+        yield
+
+
+@contextmanager
 def site(folder: Folder = FOLDER) -> Iterator[Site]:
-    """Started, with empty tables and STORES shops; stopped at the end."""
+    """Started, with empty tables and STORES shops; stopped at the end.
+
+    Raises:
+        StackError: another run uses it.
+    """
+    with alone(folder):
+        yield from _site(folder)
+
+
+def _site(folder: Folder) -> Iterator[Site]:
     scorer_core, others = _cores()
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, others)  # and of all that is started here
