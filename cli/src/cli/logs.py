@@ -86,7 +86,9 @@ def shown(line: Line, terminal: Terminal, today: date) -> str:
 
 
 def logs(
-    service: Annotated[str, typer.Argument(help="scorer, rule-engine, dispatcher, api, postgres or rabbitmq.")] = "",
+    service: Annotated[
+        str, typer.Argument(help="scorer, rule-engine, dispatcher, api, sync, postgres or rabbitmq.")
+    ] = "",
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes (Ctrl-C ends it).")] = False,
     lines: Annotated[

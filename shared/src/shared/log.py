@@ -48,8 +48,9 @@ def _configure_libraries(shared: "list[structlog.typing.Processor]", *, console:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    # A lost connection is told by broker.lost and broker.unreachable, once, not by every channel that it had.
-    for name in ("aiormq", "aio_pika"):
+    # A lost connection is told by broker.lost and broker.unreachable, once, not by every channel that it had; traces
+    # that cannot be sent by traces.not_sent.
+    for name in ("aiormq", "aio_pika", "opentelemetry"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

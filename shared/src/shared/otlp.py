@@ -13,11 +13,12 @@ from threading import Thread
 from types import MappingProxyType
 from typing import Any
 
+import structlog
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import (
     Link,
     Span,
@@ -33,6 +34,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from shared.traces import NONE, Headers, Kind, Leg, Part
 
+log = structlog.get_logger()
+
 CLOSE_SECONDS = 2.0
 """What is left for sending at the end: a collector that is away must not hold up a stop."""
 MAX_LINKS = 2000
@@ -41,6 +44,8 @@ _KINDS = {"consumer": SpanKind.CONSUMER, "producer": SpanKind.PRODUCER, "interna
 _TOGETHER = ""
 """Among the spans of a batch, instead of a part's id: that of all parts."""
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE)\s+(?:ONLY\s+)?([a-z_]+\.[a-z_]+)", re.IGNORECASE)
+_COMMENT = re.compile(r"--.*")
+_CHANGE = re.compile(r"\b(?:INSERT|UPDATE|DELETE)\b")
 _w3c = TraceContextTextMapPropagator()
 
 
@@ -60,6 +65,16 @@ def _headers(span: Span) -> Headers:
     return carrier
 
 
+def _named(query: str) -> tuple[str, str]:
+    """Of an SQL statement: what it does, and to which of our tables first of all."""
+    sql = _COMMENT.sub("", query)
+    operation = sql.split(None, 1)[0].rstrip(";").upper()
+    if operation == "WITH":
+        operation = (_CHANGE.search(sql) or ["SELECT"])[0]
+    table = _TABLE.search(sql)
+    return operation, f"{operation} {table[1]}" if table else operation
+
+
 class _Traced(Leg):
     def __init__(self, span: Span) -> None:
         self.headers = _headers(span)
@@ -76,6 +91,16 @@ class _Traced(Leg):
             self._span.set_status(Status(StatusCode.ERROR))
 
 
+class _Exporter(OTLPSpanExporter):
+    """The SDK's, which tries again what may succeed, for ten seconds; what is lost then is told in our own words."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = super().export(spans)
+        if result is SpanExportResult.FAILURE:
+            log.warning("traces.not_sent", spans=len(spans))
+        return result
+
+
 class Tracing:
     """The sampler, the headers and resource attributes of the sender are the SDK's own OTEL_* variables."""
 
@@ -88,7 +113,7 @@ class Tracing:
         self._provider = TracerProvider(
             resource=Resource.create(told), span_limits=SpanLimits(max_links=MAX_LINKS), shutdown_on_exit=False
         )
-        exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
+        exporter = _Exporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("trustlens")
         self._parts: ContextVar[Mapping[str, Span]] = ContextVar("parts", default=MappingProxyType({}))
@@ -182,10 +207,9 @@ class Tracing:
         began = end - int(logged.elapsed * 1e9)
         if not parent.get_span_context().trace_flags.sampled or began > (getattr(parent, "end_time", None) or end):
             return
-        operation = logged.query.split(None, 1)[0].rstrip(";").upper()
-        table = _TABLE.search(logged.query)
+        operation, name = _named(logged.query)
         span = self._tracer.start_span(
-            f"{operation} {table[1]}" if table else operation,
+            name,
             kind=SpanKind.CLIENT,
             start_time=began,
             attributes={
