@@ -16,8 +16,11 @@ from support.rule_world import World
 
 @pytest.fixture(scope="session")
 def stack_up() -> Iterator[Stack]:
-    """Rule webhooks are retried after one second, and a killed dispatcher's leases run out after twenty."""
-    with servers.guarded_stack(TRUSTLENS_RETRY_DELAYS="1,1,1", TRUSTLENS_LEASE_SECONDS="20") as stack:
+    """Rule webhooks are retried after one second, a killed dispatcher's leases run out after twenty, and what a store
+    has not told at once counts as missed.
+    """
+    quick = {"RETRY_DELAYS": "1,1,1", "LEASE_SECONDS": "20", "GAP_SECONDS": "0", "SYNC_RATE": "100"}
+    with servers.guarded_stack(**{f"TRUSTLENS_{name}": value for name, value in quick.items()}) as stack:
         stack.up()
         yield stack
 
@@ -44,5 +47,12 @@ async def road(stack_up: Stack) -> Mapping[str, str]:
 @pytest.fixture
 async def world(stack_up: Stack) -> AsyncIterator[World]:
     """A shop of its own, whose webhooks come in and whose orders rules may change."""
+    async with rule_world.opened(partial(with_store, stack_up)) as world:
+        yield world
+
+
+@pytest.fixture
+async def other_world(stack_up: Stack) -> AsyncIterator[World]:
+    """Another one, beside it."""
     async with rule_world.opened(partial(with_store, stack_up)) as world:
         yield world

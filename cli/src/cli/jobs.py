@@ -24,7 +24,6 @@ _COUNTED = {
     "history_categories": "orders",
     "replay": "deliveries",
     "backtest": "events",
-    "connect": "webhooks",
     "sync": "orders, products and coupons",
 }
 """What the number of each kind of job counts."""
@@ -72,6 +71,8 @@ def left_out(skipped: int) -> str:
 
 def ending(job: Job) -> str:
     """The last sentence about a job that has ended."""
+    if job.state == "done" and job.kind == "connect":  # its webhooks are shown one by one
+        return "connect is done."
     if job.state == "done":
         done = f"{job.kind} is done: {job.done:,} {_COUNTED.get(job.kind, 'rows')}."
         return f"{done} {left_out(job.skipped or 0)}".rstrip()
