@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from cli.app import app
 from cli.connect import delivered_to, reachable
 from cli.sync import told
 from local_stack.errors import StackError
+from support.servers import without_trustlens
 
 STORE, JOB = "0190a000-0000-7000-8000-000000000001", "0190a000-0000-7000-8000-00000000000a"
 BOOKS = {"seen": 3, "new": 1, "changed": 1, "unchanged": 1, "skipped": []}
@@ -28,6 +32,8 @@ class StandIn:
     """By kind of job: the job as it ends."""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     url: str = ""
+    watched: asyncio.Event = field(default_factory=asyncio.Event)
+    """A job was looked at."""
 
     async def answer(self, request: web.Request) -> web.Response:
         body = json.loads(await request.read() or b"null")
@@ -37,6 +43,7 @@ class StandIn:
         if path.startswith("/store/"):
             return web.json_response({"job_id": JOB}, status=202)
         if path.startswith("/jobs/"):
+            self.watched.set()
             kind = self.asked[-1][1].removeprefix("/store/")
             job = {"id": JOB, "kind": kind, "state": "done", "done": 3, "total": 3} | self.results.get(kind, {})
             return web.json_response(job)
@@ -144,6 +151,30 @@ async def test_a_sync_that_broke_off_shows_what_it_had(api):
     assert code == 1
     assert f"sync failed after 3 of 3: {told}" in output
     assert "orders" in output
+
+
+async def test_ctrl_c_ends_the_watching_and_says_how_to_look_again_and_how_to_end_the_work(api):
+    api.results = {"sync": {"state": "running", "total": 9}}
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("trustlens"),
+        "sync",
+        env=without_trustlens() | {"TRUSTLENS_API_URL": api.url, "TRUSTLENS_API_KEY": "a key"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    await api.watched.wait()
+    process.send_signal(signal.SIGINT)
+    printed, _ = await process.communicate()
+    assert process.returncode == 130
+    told = f"`trustlens jobs show {JOB}` says how far it is, `trustlens jobs cancel {JOB}` ends it."
+    assert printed.decode() == f"It goes on without us; {told}\n"
+
+
+async def test_a_finished_job_is_shown_with_its_books(api):
+    api.asked.append(("POST", "/store/sync", None))
+    api.results = {"sync": {"result": {"orders": BOOKS, "requests": 1}}}
+    _, output = await ran(api, "jobs", "show", JOB)
+    assert "orders    3     1    1        1          0" in output
+    assert "1 request to the store." in output
 
 
 async def test_the_status_says_when_the_store_was_last_heard_of(api):

@@ -135,7 +135,6 @@ class Connected(_Answer):
     """The result of a connect."""
 
     webhooks: tuple[StoreWebhook, ...] = ()
-    error: str | None = None
 
 
 class Endpoint(_Answer):

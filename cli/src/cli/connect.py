@@ -5,17 +5,11 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from cli import api, jobs, stack_env, sync
-from cli.answers import Connected
+from cli import api, jobs, stack_env, store_results, sync
 from cli.api import Api
-from cli.explanation import plain
 from cli.replay import ingest_url
 from local_stack.errors import StackError
-
-STATUSES = {"made": "made", "kept": "was there", "enabled": "was off, on again"}
 
 
 def command(
@@ -42,8 +36,7 @@ def command(
     base = delivery_url or reachable(stack_env.need(env, "TRUSTLENS_API_URL"), url)
     means = credentials(key, secret)
     connected = jobs.followed(api.run(lambda api: begin(api, url, means, base)))
-    if connected.result:
-        print_webhooks(Connected.model_validate(connected.result))
+    store_results.show(connected)
     if connected.state != "done":
         raise typer.Exit(1)
     if and_sync:
@@ -89,12 +82,3 @@ def _is_local(url: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-def print_webhooks(connected: Connected) -> None:
-    table = Table.grid(padding=(0, 2))
-    for webhook in connected.webhooks:
-        table.add_row(webhook.topic, str(webhook.id), STATUSES.get(webhook.status, webhook.status))
-    Console(highlight=False, markup=False).print(table)
-    if connected.error:
-        typer.echo(plain(connected.error), err=True)

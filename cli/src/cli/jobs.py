@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cli import api
+from cli import api, store_results
 from cli.answers import Job
 from cli.api import Api
 from cli.explanation import plain
@@ -114,7 +114,8 @@ def followed(job_id: str, *, on_stderr: bool = False) -> Job:
         job = api.run(lambda api: watch(api, job_id, console))
     except KeyboardInterrupt:
         typer.echo(
-            f"It goes on without us; `trustlens jobs show {job_id}` says how far it is, `jobs cancel` ends it.",
+            f"It goes on without us; `trustlens jobs show {job_id}` says how far it is,"
+            f" `trustlens jobs cancel {job_id}` ends it.",
             err=on_stderr,
         )
         raise typer.Exit(130) from None
@@ -159,6 +160,7 @@ def show(job_id: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
     if job.skipped:
         grid.add_row("left out", f"{job.skipped:,}, whose endpoints are off")
     Console(markup=False, highlight=False).print(grid)
+    store_results.show(job)
 
 
 @app.command()

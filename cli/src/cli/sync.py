@@ -7,10 +7,8 @@ from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from cli import api, jobs, stack_env, sync_file
+from cli import api, jobs, stack_env, store_results, sync_file
 from cli.answers import Job, Synced, SyncState
 from cli.api import Api
 from cli.explanation import counted, plain
@@ -80,29 +78,13 @@ def from_store(given: Mapping[str, str]) -> None:
     """Ask for it, watch it, print its books. Ctrl-C ends the watching, not the work."""
     answer = api.run(lambda api: api.post("/store/sync", dict(given)))
     job = jobs.followed(answer["job_id"])
-    if job.result:
-        print_books(Synced.model_validate(job.result))
+    store_results.show(job)
     if job.state != "done" or is_skipped(job):
         raise typer.Exit(1)
 
 
 def is_skipped(job: Job) -> bool:
     return bool(job.result and Synced.model_validate(job.result).orders.skipped)
-
-
-def print_books(synced: Synced) -> None:
-    console = Console(highlight=False)
-    table = Table.grid(padding=(0, 2))
-    table.add_row("", "seen", "new", "changed", "unchanged", "skipped")
-    for name, books in (("orders", synced.orders), ("products", synced.products), ("coupons", synced.coupons)):
-        counts = (books.seen, books.new, books.changed, books.unchanged, sum(one.count for one in books.skipped))
-        table.add_row(name, *(f"{count:,}" for count in counts))
-    console.print(table)
-    for one in (*synced.orders.skipped, *synced.products.skipped, *synced.coupons.skipped):
-        ids = ", ".join(map(str, one.ids)) + (", …" if one.count > len(one.ids) else "")
-        console.print(f"skipped {one.count:,}: {plain(one.reason)} (ids {ids})", markup=False, soft_wrap=True)
-    again = f", {synced.repeated:,} of them again" if synced.repeated else ""
-    console.print(f"{counted(synced.requests, 'request')} to the store{again}. New scores are made in the background.")
 
 
 # From a file ----------------------------------------------------------------------------------------------------------
