@@ -297,7 +297,7 @@ async def serve(port: int, orders: list[Row], until: Awaitable[object]) -> None:
     shop = Shop()
     for order in orders:
         shop.put("order", order)
-    runner = web.AppRunner(application(shop), access_log=None)
+    runner = web.AppRunner(application(shop), access_log=None, shutdown_timeout=0.5)  # what is slow may last a minute
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()

@@ -221,7 +221,7 @@ def _unconnected(error: Exception) -> Verdict:
 
 def _wait(first: float) -> Callable[[tenacity.RetryCallState], float]:
     """Growing and uneven, and at least as long as the store asks for."""
-    growing = tenacity.wait_exponential_jitter(initial=first, max=LONGEST_BACKOFF, jitter=first)
+    growing = tenacity.wait_exponential_jitter(multiplier=first, max=LONGEST_BACKOFF, jitter=first)
 
     def wait(state: tenacity.RetryCallState) -> float:
         return max(growing(state), _again(state).after)
