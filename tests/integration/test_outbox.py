@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
@@ -51,6 +52,36 @@ async def test_what_commits_is_published_and_then_forgotten(
         await outbox.drained()
     assert [(f.body, f.headers) for f in found] == [(body, {"traceparent": "00-1-2-01"}) for body in (b"1", b"2")]
     assert await rows(pool) == 0
+
+
+class Struck:
+    """A pool on which the first statement meets a connection that broke in the midst of its last one."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._whole = False
+
+    def acquire(self) -> Any:
+        return self._pool.acquire()
+
+    async def execute(self, *given: Any) -> Any:
+        if not self._whole:
+            self._whole = True
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+        return await self._pool.execute(*given)
+
+
+async def test_a_connection_that_breaks_while_a_published_message_is_forgotten_does_not_end_the_publisher(
+    pool: asyncpg.Pool, broker: Broker
+) -> None:
+    outbox = Outbox(Struck(pool), broker, "rule_engine")
+    async with publishing(outbox):
+        for body in (b"stays in its row", b"goes"):
+            async with outbox.transaction() as transaction:
+                transaction.send(message(body))
+            await outbox.drained()
+        assert [found.body for found in await take(broker, QUEUE, count=2)] == [b"stays in its row", b"goes"]
+    assert await rows(pool) == 1
 
 
 async def send_with(outbox: Outbox, statement: str) -> None:

@@ -136,7 +136,9 @@ async def accepts(url: str) -> bool:
     """Whether Postgres takes a new connection within five seconds: our pool may have none to spare."""
     try:
         connection = await asyncpg.connect(url, timeout=5)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except Exception as error:
+        if not is_transient(error):
+            raise
         return False
     connection.terminate()
     return True
@@ -147,7 +149,9 @@ async def answers(pool: "asyncpg.Pool") -> bool:
     try:
         async with asyncio.timeout(1):
             return bool(await pool.fetchval("SELECT true"))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except Exception as error:
+        if not is_transient(error):
+            raise
         return False
 
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-import asyncpg
 import structlog
 
 from shared import traces
@@ -117,7 +116,9 @@ class Outbox:
             await self._pool.execute(
                 f"DELETE FROM {self._schema}.outbox WHERE id = ANY($1::uuid[])", [m.id for m in confirmed]
             )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except Exception as error:
+            if not is_transient(error):
+                raise
             log.warning("outbox.not_deleted", messages=len(confirmed), error=type(error).__name__)
 
     async def run_sweeper(self) -> None:
