@@ -26,8 +26,10 @@ from shared.metrics import BROKER_CONNECTED
 
 log = structlog.get_logger()
 
-BROKER_ERRORS = (AMQPError, aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError)
-"""What a broken connection raises; RuntimeError is aiormq's word for a channel that was just closed."""
+BROKER_ERRORS = (AMQPError, aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError, StopAsyncIteration)
+"""What a broken connection raises; RuntimeError is aiormq's word for a channel that was just closed, StopAsyncIteration
+for a connection that ended between two frames of its handshake.
+"""
 
 FrameValue = Frame | ContentHeader
 
