@@ -30,6 +30,7 @@ from shared.ids import uuid7
 from shared.outbox import Transaction
 from shared.secrets import Vault
 from support.api_client import Answer, ApiClient, serving
+from support.cable import cable
 from support.owner import owning
 from support.queues import take
 
@@ -627,6 +628,24 @@ async def test_a_database_that_does_not_answer_in_time_lets_the_shopper_through_
         metrics = await api.request("GET", "/metrics")
         assert 'trustlens_gate_total{decision="allow",reason="degraded"} 1.0' in metrics.text
         assert (await ask(api))["degraded"] is False
+
+
+async def test_while_the_database_hangs_every_shopper_is_let_through_in_time_and_then_asked_about_again(
+    api_settings: ApiSettings, api_store: CreatedStore
+) -> None:
+    """Also those whose statements were under way: they are not waited for."""
+    async with cable(api_settings.database_url) as database:
+        hasty = api_settings.model_copy(update={"database_url": database.url, "gate_seconds": 0.3})
+        async with serving(hasty, api_store) as api:
+            await ask(api)
+            database.hang()
+            async with asyncio.timeout(5):
+                answers = await asyncio.gather(*(ask(api, ip=f"203.0.113.{n}") for n in range(20)))
+            database.pass_on()
+            while (await ask(api))["degraded"]:
+                pass
+
+    assert {(answer["decision"], answer["degraded"]) for answer in answers} == {("allow", True)}
 
 
 async def test_a_database_that_is_away_lets_the_shopper_through_also_where_the_key_cannot_be_looked_up(

@@ -20,6 +20,8 @@ class Cable:
         self._port = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._pumping: set[asyncio.Task[None]] = set()
+        self._passes = asyncio.Event()
+        self._passes.set()
 
     @property
     def url(self) -> str:
@@ -32,6 +34,7 @@ class Cable:
 
     async def pull(self) -> None:
         """Open connections break, new ones are refused."""
+        self._passes.set()
         if self._listener:
             self._listener.close()
             self._listener = None
@@ -39,6 +42,14 @@ class Cable:
             writer.transport.abort()
         if self._pumping:
             await asyncio.wait(self._pumping)
+
+    def hang(self) -> None:
+        """Nothing passes any more, and nothing breaks: as of a server that stands still."""
+        self._passes.clear()
+
+    def pass_on(self) -> None:
+        """What was kept back arrives now."""
+        self._passes.set()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(self._server.hostname, self._server.port)
@@ -55,6 +66,7 @@ class Cable:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, most: float) -> None:
         with suppress(OSError):
             while data := await source.read(int(min(65536, most))):
+                await self._passes.wait()
                 most -= len(data)
                 sink.write(data)
                 await sink.drain()

@@ -54,21 +54,36 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def _opens_on_trouble(handler: Handler) -> Handler:
-    """No answer in time is no reason to keep shoppers out: they are let through, and it is said and counted."""
+    """No answer in time is no reason to keep shoppers out: they are let through, and it is said and counted.
+
+    What is given up is not waited for: a connection to a Postgres that hangs takes ten seconds to give up a statement.
+    """
+    asking: set[asyncio.Future[web.StreamResponse]] = set()
 
     @wraps(handler)
     async def guarded(request: web.Request) -> web.StreamResponse:
+        asked = asyncio.ensure_future(handler(request))
+        asking.add(asked)
+        asked.add_done_callback(asking.discard)
+        asked.add_done_callback(_look_at)
         try:
-            async with asyncio.timeout(request.app[STATE].gate_seconds):
-                return await handler(request)
+            return await asyncio.wait_for(asyncio.shield(asked), request.app[STATE].gate_seconds)
         except Exception as error:
             if not isinstance(error, NotCommittedError) and not is_transient(error):
                 raise
             log.warning("gate.degraded", error=type(error).__name__)
             GATE.labels("allow", "degraded").inc()
             return as_json(_answer(Verdict(), "", degraded=True))
+        finally:
+            asked.cancel()
 
     return guarded
+
+
+def _look_at(asked: "asyncio.Future[web.StreamResponse]") -> None:
+    """Whoever asked has an answer: how one that was given up ends is nobody's business."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 @_opens_on_trouble
