@@ -3,7 +3,8 @@
 import os
 import time
 from datetime import UTC, datetime
-from uuid import UUID, uuid5
+from hashlib import sha1
+from uuid import UUID
 
 _OURS = UUID("6f0e6c0a-5d0b-4d5e-9c5e-7b1f0a4f9a10")
 
@@ -15,10 +16,13 @@ def uuid7() -> UUID:
 
 def _version7(milliseconds: int, rest: int) -> UUID:
     """`rest`: 80 bits, of which 74 are taken."""
-    value = milliseconds << 80 | rest
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return UUID(int=value)
+    return _versioned(milliseconds << 80 | rest, 7)
+
+
+def _versioned(value: int, version: int) -> UUID:
+    """128 bits, with version and variant written over six of them."""
+    value = value & ~(0xF << 76) | version << 76
+    return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
 
 
 def time_of(id_: UUID) -> datetime:
@@ -32,5 +36,9 @@ def derived_at(at: datetime, *parts: object) -> UUID:
 
 
 def derived(*parts: object) -> UUID:
-    """The version 5 UUID of the parts, so that doing a thing twice names the same thing."""
-    return uuid5(_OURS, "/".join(str(part) for part in parts))
+    """The version 5 UUID of the parts, so that doing a thing twice names the same thing.
+
+    As uuid5 makes it, which takes half as long again.
+    """
+    digest = sha1(_OURS.bytes + "/".join(map(str, parts)).encode(), usedforsecurity=False).digest()
+    return _versioned(int.from_bytes(digest[:16]), 5)

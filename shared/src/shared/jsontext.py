@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from json.encoder import encode_basestring
 from types import NoneType
 from typing import Any
@@ -24,19 +25,32 @@ def api_time(at: datetime) -> str:
 
 def dumps(value: object) -> str:
     """Compact JSON like json.dumps, with each Decimal written digit by digit as a number."""
-    if written := _WRITTEN.get(type(value)):
-        return written(value)
+    return _WRITTEN.get(type(value), _written)(value)
+
+
+def _written(value: object) -> str:
+    """What is seldom in a body: asking for classes is slow."""
     match value:
         case str():
             return encode_basestring(value)
         case Decimal():
             return format(value, "f")
-        case dict() | Mapping():  # asking for an abstract class is slow, and nearly all are dicts
-            return "{" + ",".join([f"{encode_basestring(str(key))}:{dumps(item)}" for key, item in value.items()]) + "}"
+        case Mapping():
+            return _object(value)
         case Sequence():
             return "[" + ",".join([dumps(item) for item in value]) + "]"
         case _:
             return _encoded(value)
+
+
+def _object(value: Mapping[Any, object]) -> str:
+    items = [_key(str(key)) + _WRITTEN.get(type(item), _written)(item) for key, item in value.items()]
+    return "{" + ",".join(items) + "}"
+
+
+@lru_cache(maxsize=1024)
+def _key(key: str) -> str:
+    return f"{encode_basestring(key)}:"
 
 
 _WRITTEN: Mapping[type, Callable[[Any], str]] = {
@@ -44,6 +58,8 @@ _WRITTEN: Mapping[type, Callable[[Any], str]] = {
     int: str,
     bool: {True: "true", False: "false"}.__getitem__,
     NoneType: lambda _: "null",
+    Decimal: "{:f}".format,
+    dict: _object,
 }
 _encoded = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 """For what is seldom in a body: it makes an encoder for each value, which takes longer than all of the rest."""

@@ -30,6 +30,7 @@ SAMPLE = Snapshot(
     total_refunds=1,
     return_rate=Decimal("33.3"),
 )
+_TENTH = Decimal("0.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def render(source: Source, site: Site, *, include_email: bool) -> bytes:
     customer = SAMPLE if isinstance(source, Trial) else source.customer
     body = {
         "event": event_name(source),
-        "timestamp": source.recorded_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+        "timestamp": source.recorded_at.astimezone(UTC).isoformat(timespec="seconds"),
         "customer": _customer(customer, include_email=include_email),
         **_fields(source, include_email=include_email),
         "site": {"url": site.url, "name": site.name},
@@ -83,7 +84,7 @@ def _customer(customer: Snapshot, *, include_email: bool) -> dict[str, object]:
         "segment": customer.segment,
         "total_orders": customer.total_orders,
         "total_refunds": customer.total_refunds,
-        "return_rate": customer.return_rate.quantize(Decimal("0.1")),
+        "return_rate": customer.return_rate.quantize(_TENTH),
         "is_blocked": customer.is_blocked,
         "is_allowlisted": customer.is_allowlisted,
     }
