@@ -1,5 +1,6 @@
 """What a store's webhooks missed is found by polls; the webhooks are made, kept, and switched on again."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -140,6 +141,18 @@ async def test_what_no_webhook_told_is_a_gap_once_and_what_one_told_is_none(
     await until(told)
 
 
+async def test_an_order_in_the_trash_is_found_there_and_is_a_gap_unless_its_deletion_was_told(
+    store: Synced, often: SyncSettings
+) -> None:
+    async with syncing(often):
+        await store.polled()
+        told = await store.api.deliver(json.dumps({"id": 2}).encode(), topic="order.deleted")
+        await store.fake.control("_orders", orders([1, 2], at=ago(minutes=10), status="trash"))
+        row = await store.polled(2)
+    assert (told.status, row["gaps"]) == (202, 1)
+    assert sorted(await store.inputs()) == [("order", 1), ("order", 2)]
+
+
 async def test_a_change_that_a_webhook_still_has_time_to_tell_is_no_gap(store: Synced, often: SyncSettings) -> None:
     async with syncing(often):
         await store.polled()
@@ -195,7 +208,7 @@ async def test_of_several_replicas_one_polls_a_store(store: Synced, api_settings
             await replicas.enter_async_context(syncing(sync_settings(api_settings, catch_up_seconds=60)))
         await store.polled()
     paths = [path.rpartition("/")[2] for _, path in await store.fake.requests()]
-    assert sorted(paths) == ["coupons", "orders", "products", "webhooks"]
+    assert sorted(paths) == ["coupons", "orders", "orders", "products", "webhooks"]
 
 
 async def test_a_store_without_a_key_is_asked_nothing(store: Synced, often: SyncSettings, vault: Vault) -> None:

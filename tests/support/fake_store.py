@@ -121,7 +121,10 @@ def fields_of(request: web.Request, row: Row) -> Row:
 
 
 def listed(request: web.Request, rows: Mapping[int, Row]) -> list[Row]:
-    """Filtered and sorted. Without `dates_are_gmt=true` times are compared in the store's own clock."""
+    """Filtered and sorted; any status is any but the trash, as WordPress has it.
+
+    Without `dates_are_gmt=true` times are compared in the store's own clock.
+    """
     query = request.query
     zone = "_gmt" if query.get("dates_are_gmt") == "true" else ""
     bounds = [
@@ -133,7 +136,7 @@ def listed(request: web.Request, rows: Mapping[int, Row]) -> list[Row]:
     kept = [
         row
         for row in rows.values()
-        if ("any" in wanted or row.get("status") in wanted)
+        if (row.get("status") in wanted or ("any" in wanted and row.get("status") != "trash"))
         and all(row[name] > at if is_after else row[name] < at for name, is_after, at in bounds)
     ]
     by = {"id": "id", "modified": "date_modified_gmt"}.get(query.get("orderby", "date"), "date_created_gmt")

@@ -88,6 +88,10 @@ class Synced:
     async def sync(self, **body: Any) -> dict[str, Any]:
         return await self.over(await self.ask("sync", **body))
 
+    async def unpolled(self) -> None:
+        """As if it had just been polled, so that what is read is what was asked for."""
+        await self.pool.execute("INSERT INTO api.syncs (store_id, polled_at) VALUES ($1, now())", self.api.store.id)
+
     async def another(self, vault: Vault, fake: FakeStore | None = None) -> "Synced":
         """Another store, of which the fake one is the shop, too."""
         async with self.pool.acquire() as connection:

@@ -106,6 +106,14 @@ def test_of_a_coupon_nobody_who_may_use_it_is_kept() -> None:
     assert b"jane" not in input_of("coupons", row, SECRETS, "history", NOW).body
 
 
+def test_a_card_s_brand_is_news_of_a_version_that_was_stored_before_brands_were_read() -> None:
+    row = seen(meta_data=[{"key": "_card_brand", "value": "visa"}])
+    assert isinstance(row.data, Order)
+    assert row.data.card_brand == "visa"
+    assert became(row, known(row), "history") == "changed"
+    assert became(row, known(row, card_brand="visa"), "history") == "unchanged"
+
+
 # Books ----------------------------------------------------------------------------------------------------------------
 
 ROWS = st.lists(
@@ -153,5 +161,11 @@ def test_what_the_scorer_has_or_a_webhook_brought_is_none() -> None:
 def test_an_older_version_or_another_order_or_a_deletion_does_not_tell_it() -> None:
     row = seen()
     older = known(row, modified_at=NOW - timedelta(days=30), digest=b"older")
-    others = (webhook(id=7), webhook(date_modified_gmt="2026-05-28T16:44:59"), b'{"id": 4821}', b"")
+    others = (webhook(id=7), webhook(date_modified_gmt="2026-05-28T16:44:59"), b'{"id": 4821}', b'{"id": []}', b"")
     assert missed(row, *others, scorer=older) == {4821}
+
+
+def test_a_deletion_tells_of_an_order_that_lies_in_the_trash() -> None:
+    row = seen(status="trash")
+    assert missed(row) == {4821}
+    assert missed(row, b'{"id": 4821}') == set()

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, Literal
 from uuid import UUID
 
-from api.body import BadBodyError, check
+from api.body import BadBodyError, check, parse_object
 from api.ingest import catalogue, woocommerce
 from api.ingest.about import about
 from api.ingest.intake import Input
@@ -24,6 +24,8 @@ from shared.ids import uuid7
 SOURCE = "sync"
 LIVE_AGE = timedelta(hours=24)
 """Younger orders are told like those of webhooks; older ones nobody needs to hear of (design: announced)."""
+TRASH = "trash"
+"""The status of what was deleted and can be restored; lists have it only where it is asked for."""
 MAX_REASONS = 20
 """Different reasons that are told apart; more are told together."""
 MAX_IDS = 10
@@ -110,6 +112,8 @@ def became(seen: Seen, known: Known | None, lane: Lane) -> Became:
         return "new"
     if lane == "live" and not known.announced:
         return "changed"
+    if isinstance(seen.data, Order) and seen.data.card_brand and not known.card_brand:
+        return "changed"  # stored before brands were read: the version is the same, its card is news
     if seen.modified_at and seen.modified_at < known.modified_at:
         return "unchanged"  # the store told of a later version while this page was on its way
     same = known.digest == _digest(seen.data) and seen.modified_at in {None, known.modified_at}
@@ -198,17 +202,14 @@ def entered(books: Books, rows: Iterable[tuple[Seen, Became]]) -> Books:
 # Gaps -----------------------------------------------------------------------------------------------------------------
 
 
-def late(
-    rows: Sequence[Seen], known: Mapping[int | str, Known], now: datetime, grace: timedelta
-) -> dict[int, datetime]:
-    """Orders with versions that a webhook should have told by now and the scorer does not have, by id."""
+def late(rows: Sequence[Seen], known: Mapping[int | str, Known], now: datetime, grace: timedelta) -> dict[int, Order]:
+    """Orders in versions that a webhook should have told by now and the scorer does not have, by id."""
     return {
-        row.id: row.modified_at
+        row.id: row.data
         for row in rows
         if isinstance(row.data, Order)
-        and row.modified_at
-        and row.modified_at < now - grace
-        and (row.id not in known or known[row.id].modified_at < row.modified_at)
+        and row.data.modified_at < now - grace
+        and (row.id not in known or known[row.id].modified_at < row.data.modified_at)
     }
 
 
@@ -218,14 +219,21 @@ def owners(rows: Iterable[Seen], key: bytes) -> list[str]:
     return [email_hash(key, email) for email in sorted(emails)]
 
 
-def untold(late: Mapping[int, datetime], webhooks: Iterable[bytes], key: bytes) -> set[int]:
-    """Those of them that no webhook told, which are on their way to the scorer."""
+def untold(late: Mapping[int, Order], webhooks: Iterable[bytes], key: bytes) -> set[int]:
+    """Those of them that no webhook told. What one told may still be on its way to the scorer."""
     told = set()
     for body in webhooks:
         try:
-            order = woocommerce.parse_order(body, key)
-        except BadBodyError:  # a deletion, or emptied by an erasure
+            told.add(_told(parse_object(body), late, key))
+        except BadBodyError:  # emptied by an erasure
             continue
-        if order.id in late and order.modified_at >= late[order.id]:
-            told.add(order.id)
     return set(late) - told
+
+
+def _told(body: Mapping[str, Any], late: Mapping[int, Order], key: bytes) -> int | None:
+    """Which of them a webhook tells. A deletion carries nothing but the id."""
+    if body.keys() == {"id"}:
+        deleted = [row for row, order in late.items() if row == body["id"] and order.status == TRASH]
+        return deleted[0] if deleted else None
+    order = woocommerce.read_order(body, key)
+    return order.id if order.id in late and order.modified_at >= late[order.id].modified_at else None

@@ -5,7 +5,7 @@ the store takes to answer.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ import structlog
 from api.metrics import GAPS, POLLS
 from api.stores import StoreSecrets
 from api.sync import history, store
-from api.sync.history import KINDS
+from api.sync.history import KINDS, TRASH, Kind
 from api.sync.past import in_gmt
 from api.sync.reader import Page, Reader, Settled
 from api.sync.settings import SyncSettings
@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
+LISTS: tuple[tuple[Kind, Mapping[str, str]], ...] = (*((kind, {}) for kind in KINDS), ("orders", {"status": TRASH}))
+"""What is read: also what was deleted, as long as it lies in the trash."""
 FIRST = timedelta(hours=24)
 """How far back a store is asked the first time; what was before is a sync's."""
 TRIES = 3
@@ -142,10 +144,11 @@ class CatchUp:
         began = datetime.now(UTC)
         since = (claimed.watermark - self._overlap) if claimed.watermark else began - FIRST
         clocks = [began]
-        for kind in KINDS:
+        for kind, which in LISTS:
             cursor: Cursor | None = Cursor()
             while cursor:
-                asked = self._reader.page(shop, secrets, kind, cursor, {"modified_after": in_gmt(since)}, tries=TRIES)
+                params = {"modified_after": in_gmt(since), **which}
+                asked = self._reader.page(shop, secrets, kind, cursor, params, tries=TRIES)
                 page = await _within(PATIENCE, asked)
                 _require_filtered(page, since)
                 await self._store(page, secrets, claimed)
@@ -174,7 +177,9 @@ class CatchUp:
         if not late:
             return 0
         hashes = history.owners(rows, secrets.hash_key)
-        webhooks = await store.told_orders(connection, secrets.store_id, hashes, since=min(late.values()) - self._grace)
+        webhooks = await store.told_orders(
+            connection, secrets.store_id, hashes, since=min(order.modified_at for order in late.values()) - self._grace
+        )
         return len(history.untold(late, webhooks, secrets.hash_key))
 
 

@@ -86,16 +86,20 @@ class Known:
     digest: bytes
     announced: bool = True
     """Of an order: it was told that it was placed."""
+    card_brand: str = ""
+    """Of an order: "" not known, or no card."""
 
 
 async def known_orders(connection: Connection, store_id: UUID, ids: Sequence[int]) -> dict[int | str, Known]:
     rows = await connection.fetch(
-        "SELECT order_id, modified_at, digest, announced FROM scorer.orders"
+        "SELECT order_id, modified_at, digest, announced, card_brand FROM scorer.orders"
         " WHERE store_id = $1 AND order_id = ANY ($2::bigint[])",
         store_id,
         list(ids),
     )
-    return {row["order_id"]: Known(row["modified_at"], row["digest"], row["announced"]) for row in rows}
+    return {
+        row["order_id"]: Known(row["modified_at"], row["digest"], row["announced"], row["card_brand"]) for row in rows
+    }
 
 
 async def known_products(connection: Connection, store_id: UUID, ids: Sequence[int]) -> dict[int | str, Known]:
@@ -118,7 +122,7 @@ async def known_coupons(connection: Connection, store_id: UUID, codes: Sequence[
 
 
 async def told_orders(connection: Connection, store_id: UUID, hashes: Sequence[str], *, since: datetime) -> list[bytes]:
-    """The bodies of webhooks about orders of these customers, or of nobody, that came since."""
+    """The bodies of webhooks about orders of these customers, or of nobody, as deletions are, that came since."""
     rows = await connection.fetch(
         "SELECT body FROM api.raw_input WHERE store_id = $1 AND source = 'woocommerce' AND topic LIKE 'order.%'"
         " AND received_at >= $3 AND (email_hash = ANY ($2::text[]) OR email_hash IS NULL)",
