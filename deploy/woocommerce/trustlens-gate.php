@@ -23,6 +23,8 @@ add_action( 'woocommerce_after_checkout_validation', 'trustlens_gate_classic', 9
 add_action( 'woocommerce_before_pay_action', 'trustlens_gate_pay_page', 9999 );
 add_action( 'woocommerce_store_api_checkout_order_processed', 'trustlens_gate_block', 1 );
 add_action( 'woocommerce_order_status_failed', 'trustlens_gate_declined', 10, 2 );
+// Of an order that has failed before the status stays, and only WooCommerce Stripe tells that it failed again.
+add_action( 'wc_gateway_stripe_process_payment_error', 'trustlens_gate_declined_by_stripe', 10, 2 );
 
 /** The classic checkout, before the order is made. */
 function trustlens_gate_classic( $data, $errors ) {
@@ -63,6 +65,12 @@ function trustlens_gate_declined( $order_id, $order = null ) {
 	if ( ! $order ) {
 		return;
 	}
+	static $told = array(); // A request tries to pay an order once, and two hooks may tell that it failed.
+	if ( isset( $told[ $order->get_id() ] ) ) {
+		return;
+	}
+	$told[ $order->get_id() ] = true;
+
 	$country = (string) $order->get_billing_country();
 	trustlens_gate_call(
 		'declined',
@@ -74,6 +82,12 @@ function trustlens_gate_declined( $order_id, $order = null ) {
 			'code'       => 'order_failed',
 		)
 	);
+}
+
+function trustlens_gate_declined_by_stripe( $error, $order ) {
+	if ( is_object( $order ) ) {
+		trustlens_gate_declined( $order->get_id(), $order );
+	}
 }
 
 function trustlens_gate_refusal_of( $order ) {
@@ -144,6 +158,6 @@ function trustlens_gate_text( $text ) {
 }
 
 function trustlens_gate_coupons( $codes ) {
-	$short = array_filter( array_map( 'trustlens_gate_text', $codes ), fn( $code ) => strlen( $code ) <= 200 );
-	return array_slice( array_values( $short ), 0, 50 );
+	$readable = array_filter( array_map( 'strval', $codes ), fn( $code ) => preg_match( '/^[^\x00-\x1f\x7f]{1,200}$/Du', $code ) );
+	return array_slice( array_values( $readable ), 0, 50 );
 }

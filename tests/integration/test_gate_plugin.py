@@ -10,7 +10,7 @@ import pytest
 
 from api.gate import GateSettings
 from api.settings import ApiSettings
-from integration.test_gate import JANE, customer
+from integration.test_gate import JANE, NOW, customer, set_gate
 from local_stack.folder import CHECKOUT
 from shared.secrets import Vault
 from support.api_client import ApiClient
@@ -68,6 +68,36 @@ async def test_failed_orders_are_declines_and_the_third_locks_the_device_out(api
     assert (await api.get("/checkout/attacks")).json["countries"] == [{"name": "GB", "count": 3}]
 
 
+async def test_each_decline_of_one_order_is_told_once_where_stripe_tells_of_it(
+    api: ApiClient, pool: asyncpg.Pool
+) -> None:
+    """The order is failed since the first, so that its status tells of no other."""
+    first, again = {"how": "failed", "id": 7}, {"how": "failed_at_stripe", "id": 7}
+    for request in ([first, again], [again], [again]):
+        await shop(api, *request)
+
+    assert await pool.fetchval("SELECT count(*) FROM api.gate_history WHERE kind = 'declined'") == 3
+    assert await shop(api, {"how": "block"}) == [REFUSED]
+
+
+async def test_codes_of_coupons_are_told_as_they_are_in_any_script(
+    api: ApiClient, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    other = await customer(api, pool, vault, "other@example.com", first_coupon_at=NOW)
+    mine = await customer(api, pool, vault)
+    await pool.execute("INSERT INTO scorer.link_hashes VALUES ($1, $2, 2)", api.store.id, b"\0shared")
+    for hashed in (mine, other):
+        await pool.execute(
+            "INSERT INTO scorer.fingerprints VALUES ($1, $2, $3, now())", api.store.id, b"\0shared", hashed
+        )
+    await pool.execute("INSERT INTO scorer.coupons VALUES ($1, 'début', true, now(), '')", api.store.id)
+    await set_gate(api, pool, refuse_coupon_abuse=True)
+
+    told = await shop(api, *({"how": "classic", "email": JANE, "coupons": [code]} for code in ("début", "dbut")))
+
+    assert told == [REFUSED, None]
+
+
 async def test_a_form_that_was_typed_wrong_is_no_submission(api: ApiClient, pool: asyncpg.Pool) -> None:
     await shop(api, *[{"how": "mistyped", "email": JANE}] * 12)
 
@@ -84,7 +114,7 @@ async def test_nothing_that_a_shopper_types_makes_the_gate_refuse_to_read_it(
         "user_agent": "\0ü\n" + "x" * 5000,
         "total": "-1.0E+25",
         "country": "Deutschland",
-        "coupons": ["w" * 300, *["x"] * 80],
+        "coupons": ["w" * 300, "\0", "", *["x"] * 80],
     }
     await api.post("/checkout/freeze")
 

@@ -74,6 +74,9 @@ namespace {
 		}
 	}
 	class Order extends Cart {
+		public function get_id() {
+			return $GLOBALS['shopper']['id'];
+		}
 		public function get_billing_email() {
 			return $GLOBALS['shopper']['email'] ?? '';
 		}
@@ -127,8 +130,8 @@ namespace {
 
 	require dirname( __DIR__, 3 ) . '/deploy/woocommerce/trustlens-gate.php';
 
-	foreach ( $asked['acts'] as $act ) {
-		$shopper = $act;
+	foreach ( $asked['acts'] as $number => $act ) {
+		$shopper = $act + array( 'id' => $number + 1 );
 		$notices = array();
 		$told    = null;
 		$began   = microtime( true );
@@ -154,7 +157,10 @@ namespace {
 				}
 				break;
 			case 'failed':
-				do_action( 'woocommerce_order_status_failed', 7, new Order() );
+				do_action( 'woocommerce_order_status_failed', $shopper['id'], new Order() );
+				break;
+			case 'failed_at_stripe': // and had failed before
+				do_action( 'wc_gateway_stripe_process_payment_error', new Exception( 'Declined.' ), new Order() );
 				break;
 		}
 		echo json_encode( array( 'told' => $told, 'seconds' => microtime( true ) - $began ) ), "\n";
