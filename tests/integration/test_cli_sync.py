@@ -108,11 +108,13 @@ async def test_a_script_gives_the_key_in_the_environment(api):
 
 
 async def test_a_connect_that_failed_says_why_and_begins_no_sync(api):
-    api.results = {"connect": {"state": "failed", "error": "The store knows no such key.", "result": {"webhooks": []}}}
+    api.results = {
+        "connect": {"state": "failed", "done": 0, "error": "The store knows no such key.", "result": {"webhooks": []}}
+    }
     code, output = await ran(
         api, *("connect", "https://shop.example", "--delivery-url", "https://trust.example"), typed="ck\ncs\n"
     )
-    assert (code, "The store knows no such key" in output) == (1, True)
+    assert (code, output.splitlines()[-1]) == (1, "connect failed: The store knows no such key.")
     assert "/store/sync" not in [path for _, path, _ in api.asked]
 
 

@@ -76,9 +76,10 @@ def ending(job: Job) -> str:
     if job.state == "done":
         done = f"{job.kind} is done: {job.done:,} {_COUNTED.get(job.kind, 'rows')}."
         return f"{done} {left_out(job.skipped or 0)}".rstrip()
-    why = f": {plain(job.error)}" if job.error else ""
+    why = f": {plain(job.error).removesuffix('.')}" if job.error else ""
     end = "was cancelled" if job.state == "cancelled" else job.state
-    return f"{job.kind} {end} after {extent(job)}{why}."
+    after = f" after {extent(job)}" if job.done else ""
+    return f"{job.kind} {end}{after}{why}."
 
 
 async def watch(api: Api, job_id: str, console: Console) -> Job:

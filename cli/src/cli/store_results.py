@@ -1,9 +1,11 @@
 """What came of reading a store, and of making its webhooks, as the commands show it."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 
-from cli.answers import Connected, Job, Synced
+from cli.answers import Connected, Job, StoreWebhook, Synced
 from cli.explanation import counted, plain
 
 STATUSES = {"made": "made", "kept": "was there", "enabled": "was off, on again"}
@@ -14,7 +16,7 @@ def show(job: Job) -> None:
     if job.result and job.kind == "sync":
         print_books(Synced.model_validate(job.result))
     if job.result and job.kind == "connect":
-        print_webhooks(Connected.model_validate(job.result))
+        print_webhooks(Connected.model_validate(job.result).webhooks)
 
 
 def print_books(synced: Synced) -> None:
@@ -32,8 +34,9 @@ def print_books(synced: Synced) -> None:
     console.print(f"{counted(synced.requests, 'request')} to the store{again}. New scores are made in the background.")
 
 
-def print_webhooks(connected: Connected) -> None:
+def print_webhooks(webhooks: Sequence[StoreWebhook]) -> None:
     table = Table.grid(padding=(0, 2))
-    for webhook in connected.webhooks:
+    for webhook in webhooks:
         table.add_row(webhook.topic, str(webhook.id), STATUSES.get(webhook.status, webhook.status))
-    Console(highlight=False, markup=False).print(table)
+    if webhooks:
+        Console(highlight=False, markup=False).print(table)
