@@ -1,5 +1,6 @@
 """/store/connect and /store/sync: jobs are queued, once, where they can be done; /store tells how it stands."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from uuid import UUID
@@ -39,7 +40,7 @@ async def test_a_store_at_an_address_that_may_not_be_called_is_refused(
 
 
 async def test_a_sync_asked_for_twice_is_one_job_and_of_another_span_another(reachable: ApiClient) -> None:
-    first, again = [await reachable.post("/store/sync") for _ in range(2)]
+    first, again = await asyncio.gather(*(reachable.post("/store/sync") for _ in range(2)))
     other = await reachable.post("/store/sync", json={"after": "2025-01-01"})
 
     assert (first.status, first.json) == (202, again.json)

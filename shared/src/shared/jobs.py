@@ -84,6 +84,13 @@ class GivenUpError(Exception):
         self.result = result
 
 
+def _ended(task: "asyncio.Task[None]") -> bool:
+    """Raises what a mistake of ours ended it with."""
+    if task.done():
+        task.result()
+    return task.done()
+
+
 class _NotOursError(Exception):
     """Cancelled, or another replica has it, or we are to stop."""
 
@@ -120,7 +127,7 @@ class Jobs:
                     running.add(asyncio.create_task(self._run_or_leave(job, stop), name=f"job.{job.kind}"))
                 else:
                     await pause(LOOK_EVERY, stop)
-                running = {task for task in running if not task.done()}
+                running = {task for task in running if not _ended(task)}
             await asyncio.gather(*running)
         finally:
             for task in running:
@@ -167,7 +174,9 @@ class Jobs:
                 return
             except GivenUpError as error:
                 log.warning("job.given_up", job=str(job.id), kind=job.kind, done=job.done)
-                await self._finish(self._pool, job, error=str(error), result=dumps(error.result) if error.result else None)
+                await self._finish(
+                    self._pool, job, error=str(error), result=dumps(error.result) if error.result else None
+                )
                 return
             except Exception as error:
                 if is_transient(error):

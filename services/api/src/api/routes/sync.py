@@ -84,6 +84,7 @@ async def _require_reachable(state: State, key: Key) -> None:
 
 async def _queued(state: State, key: Key, kind: str, params: Mapping[str, Any]) -> web.Response:
     async with state.pool.acquire() as connection, connection.transaction():
+        await store.take_turns(connection, key.store_id)
         job_id = await store.find_unfinished(connection, key.store_id, kind, params)
         if job_id is None:
             left = await store.find_given_up(connection, key.store_id, kind, params)

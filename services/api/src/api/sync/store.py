@@ -42,6 +42,11 @@ async def save_webhooks_seen(pool: Pool, seen: Mapping[UUID, datetime]) -> None:
     )
 
 
+async def take_turns(connection: Connection, store_id: UUID) -> None:
+    """Until the transaction ends, whoever else calls this waits: of two, the second sees the job of the first."""
+    await connection.execute("SELECT FROM api.stores WHERE id = $1 FOR NO KEY UPDATE", store_id)
+
+
 async def find_unfinished(connection: Connection, store_id: UUID, kind: str, params: Mapping[str, Any]) -> UUID | None:
     """A job that was asked for in the same words and is not over."""
     found: UUID | None = await connection.fetchval(
