@@ -46,6 +46,16 @@ def test_an_image_is_of_a_patch_release_and_runs_as_nobody_in_particular(image: 
 
 
 @pytest.mark.parametrize("image", IMAGES)
+def test_what_an_image_copies_is_there_and_not_ignored(image: str) -> None:
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile(image), re.MULTILINE)
+    copied = [source for line in lines for source in line.split()]
+    sent = re.findall(r"^!(.+)$", (CHECKOUT / ".dockerignore").read_text(), re.MULTILINE)
+    assert len(copied) >= 4
+    assert [source for source in copied if not (CHECKOUT / source).exists()] == []
+    assert [one for one in copied if not any(one == folder or one.startswith(f"{folder}/") for folder in sent)] == []
+
+
+@pytest.mark.parametrize("image", IMAGES)
 def test_an_image_locks_what_its_packages_ask_for_and_builds_with_nothing_of_it(image: str) -> None:
     asked = tomllib.loads((CHECKOUT / image / "pyproject.toml").read_text())["project"]["dependencies"]
     names = {re.split(r"[\[>=]", one)[0] for one in asked} - {
