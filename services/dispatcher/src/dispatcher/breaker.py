@@ -60,7 +60,7 @@ def after(breaker: Breaker, delivery_id: UUID, answer: Answer, *, now: datetime,
     if wait is not None:
         slow_until = max(now + wait, slow_until or now)
     if not answer.is_down:
-        return Breaker(slow_until=slow_until)
+        return Breaker(slow_until=slow_until) if slow_until else HEALTHY
     failing = breaker.failing if delivery_id in breaker.failing else (*breaker.failing, delivery_id)[-2:]
     failed = replace(breaker, failures=breaker.failures + 1, failing=failing, slow_until=slow_until)
     if breaker.is_open:

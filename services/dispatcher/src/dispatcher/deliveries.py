@@ -83,6 +83,7 @@ class Step:
 
 
 DOWN = "the endpoint is down"
+DELIVERED = Step("delivered")
 NO_TARGET = Step("suppressed", "no_target")
 DISABLED = Step("suppressed", "disabled")
 DUPLICATE = Step("suppressed", "duplicate")
@@ -131,7 +132,7 @@ def after(
     """The state after one more attempt, with its target's breaker before and after it."""
     match verdict:
         case Delivered():
-            return Step("delivered")
+            return DELIVERED
         case GiveUp(reason, gone):
             disables = gone and delivery.mode == "retry" and delivery.endpoint_id is not None
             return Step(_undelivered(delivery), reason, disables=disables)
