@@ -345,6 +345,7 @@ async def test_an_export_is_all_that_is_known_of_the_customer_and_nothing_of_oth
         "product_ids": [55, 60],
         "categories": [],
         "payment_method": "stripe",
+        "card_brand": "",
         "billing_country": "DE",
         "shipping_country": "AT",
         "deleted": False,
@@ -365,7 +366,9 @@ async def test_an_export_is_all_that_is_known_of_the_customer_and_nothing_of_oth
                 "currency": "EUR",
                 "reason": "fraudulent",
                 "status": "open",
+                "card_brand": "",
                 "opened_at": "2026-06-05 14:23:00",
+                "filed_at": None,
                 "modified_at": "2026-06-05 14:23:00",
             }
         ],

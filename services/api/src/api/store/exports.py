@@ -31,7 +31,7 @@ _EXPORTED_LISTS = {
         SELECT json_build_object(
             'id', order_id, 'number', number, 'status', status, 'currency', currency, 'total', total,
             'item_count', item_count, 'product_ids', product_ids, 'categories', categories,
-            'payment_method', payment_method, 'billing_country', billing_country,
+            'payment_method', payment_method, 'card_brand', card_brand, 'billing_country', billing_country,
             'shipping_country', shipping_country, 'deleted', deleted,
             'created_at', {written("created_at")}, 'modified_at', {written("modified_at")})::text
         FROM scorer.orders WHERE store_id = $1 AND email_hash = $2 ORDER BY created_at, order_id
@@ -57,8 +57,8 @@ _EXPORTED_LISTS = {
     "disputes": f"""
         SELECT json_build_object(
             'id', dispute_id, 'order_id', order_id, 'payments', payments, 'amount', amount, 'currency', currency,
-            'reason', reason, 'status', status, 'opened_at', {written("opened_at")},
-            'modified_at', {written("modified_at")})::text
+            'reason', reason, 'status', status, 'card_brand', card_brand, 'opened_at', {written("opened_at")},
+            'filed_at', {written("filed_at")}, 'modified_at', {written("modified_at")})::text
         FROM scorer.disputes WHERE store_id = $1 AND order_id IN ({_OF_ORDERS}) ORDER BY opened_at, dispute_id
     """,
     "checkouts": f"""
