@@ -21,6 +21,7 @@ class Given(BaseModel):
     number: int = 0
     even: Annotated[int, AfterValidator(_even)] = 0
     text: Annotated[str, Field(min_length=1)] = "x"
+    checked: Annotated[str, AfterValidator(str.strip), Field(min_length=1, max_length=3)] = "x"
     amount: Annotated[Decimal, Field(ge=0)] = Decimal(0)
     kind: Literal["one", "two"] = "one"
     items: Annotated[list[int], Field(max_length=1)] = []
@@ -36,6 +37,8 @@ class Given(BaseModel):
         ("number", "x", "should be a valid integer"),
         ("even", 3, "Odd should not be here"),
         ("text", "", "should have at least 1 character"),
+        ("checked", " ", "should have at least 1 character"),
+        ("checked", "four", "should have at most 3 characters"),
         ("amount", Decimal(-1), "should be greater than or equal to 0"),
         ("kind", "three", "should be 'one' or 'two'"),
         ("pair", 7, "should be a list"),

@@ -18,6 +18,8 @@ _IN_WORDS = {
 }
 """By pydantic's name of the mistake: where its own words would not follow the name of a field, or are Python's."""
 _COUNTED = re.compile(r" after validation, not \d+\Z")
+_TEXT_LENGTH = re.compile(r"\AValue (should have at (least|most) \d+) item")
+"""Of a text that a validator of ours has passed on: pydantic knows no more what it is. Lists say that they are some."""
 _SUBJECT = re.compile(r"\A([A-Z]\w+( input)?(?= should )|Value error,)")
 
 
@@ -59,7 +61,7 @@ def problems(error: ValidationError) -> list[Problem]:
 
 
 def _in_words(mistake: ErrorDetails) -> str:
-    own = _SUBJECT.sub("", mistake["msg"], count=1).lstrip()
+    own = _SUBJECT.sub("", _TEXT_LENGTH.sub(r"\1 character", mistake["msg"]), count=1).lstrip()
     return _IN_WORDS.get(mistake["type"]) or _COUNTED.sub("", own)
 
 
