@@ -127,4 +127,4 @@ def _span(kind: Kind, job: Job) -> dict[str, str]:
 
 def in_gmt(at: datetime) -> str:
     """As wc/v3 takes a time where `dates_are_gmt`."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
