@@ -143,6 +143,15 @@ def test_a_given_fingerprint_is_the_device_and_without_one_address_and_browser_a
     assert gate.device_of(KEY, given=" ", ip="", user_agent="A") is None
 
 
+def test_addresses_of_one_ipv6_line_are_one_device_and_those_of_others_are_not() -> None:
+    def device(ip: str) -> bytes | None:
+        return gate.device_of(KEY, given="", ip=ip, user_agent="A")
+
+    assert device("2001:db8:1:2::7") == device("2001:db8:1:2:ffff::9") != device("2001:db8:1:3::7")
+    assert gate.address_of(KEY, "2001:db8:1:2::7") == gate.address_of(KEY, "2001:db8:1:2::8")
+    assert device("203.0.113.9") != device("203.0.113.8")
+
+
 def test_a_device_is_exempt_by_its_name_by_the_name_we_give_it_and_by_its_network() -> None:
     device = gate.device_of(KEY, given="till-1", ip="", user_agent="")
     assert device

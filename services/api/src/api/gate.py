@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -240,7 +240,13 @@ def device_of(key: bytes, *, given: str, ip: str, user_agent: str) -> bytes | No
     """
     if given.strip():
         return bytes.fromhex(fingerprint(key, "device", given.strip()))
-    return bytes.fromhex(fingerprint(key, "device", f"\0{ip}\0{user_agent}")) if ip else None
+    return bytes.fromhex(fingerprint(key, "device", f"\0{_line(ip)}\0{user_agent}")) if ip else None
+
+
+def _line(ip: str) -> str:
+    """Of IPv6 the first 64 bits: a line has at least these, and its owner a new address for every try."""
+    address = ip_address(ip)
+    return ip if address.version == 4 else str(ip_network((address, 64), strict=False))
 
 
 def address_of(key: bytes, ip: str) -> bytes | None:
