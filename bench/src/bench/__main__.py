@@ -23,11 +23,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def bench(
     only: Annotated[str, typer.Option(help=f"Some of {', '.join(scenarios.NAMES)}, with commas.")] = "",
     orders: Annotated[Path | None, typer.Option(exists=True, help="Order webhooks to score, NDJSON.")] = None,
+    keep: Annotated[Path | None, typer.Option("--json", help="Where to write the figures, too.")] = None,
     *,
     full: Annotated[bool, typer.Option("--full", help="The large sizes: a million customers.")] = False,
     scale: Annotated[float, typer.Option(min=0.001, max=1, help="Smaller sizes, to try the bench itself.")] = 1,
 ) -> None:
-    """Measure scorer, rule engine and dispatcher on servers of the bench's own. Exit code 1: a bound was missed."""
+    """Measure the whole system and each service on servers of the bench's own. Exit code 1: a bound was missed."""
     began = datetime.now(UTC)
     log.configure("bench", level="warning")
     wanted = only.split(",") if only else list(scenarios.NAMES)
@@ -40,13 +41,14 @@ def bench(
         for name in wanted:
             results.append(uvloop.run(scenarios.measure(name, where, sizes, orders)))
             Console().print(table(results[-1:]))
-            _keep(as_json(results, where=machine, began=began), began)
+            _keep(as_json(results, where=machine, began=began), began, keep)
     _conclude(results)
 
 
-def _keep(told: str, began: datetime) -> None:
-    for name in (f"{began:%Y%m%dT%H%M%S}.json", "latest.json"):
-        (RESULTS / name).write_text(told, encoding="utf-8")
+def _keep(told: str, began: datetime, also: Path | None) -> None:
+    for path in (RESULTS / f"{began:%Y%m%dT%H%M%S}.json", RESULTS / "latest.json", also):
+        if path:
+            path.write_text(told, encoding="utf-8")
 
 
 def _conclude(results: list[Result]) -> None:

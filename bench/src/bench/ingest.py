@@ -46,6 +46,8 @@ class Asked:
 
     times: list[float] = field(default_factory=list)
     """Milliseconds from when each was due."""
+    due: list[float] = field(default_factory=list)
+    """When each was, by time.monotonic(), in the order in which they were taken."""
     refused: int = 0
     """Not answered 202."""
     seconds: float = 0
@@ -59,19 +61,24 @@ class Asked:
 
 async def measure(site: Site, *, seconds: float, rounds: int) -> Result:
     async with stack.track(site) as track:
-        webhooks = _webhooks(await _secret(track), f"{BASE}/ingest/woocommerce/{track.site.shops[0].id}")
+        webhooks = _webhooks(await secret(track), path(track))
         async with asking.api(track) as api:
-            await _ask(api, webhooks, WARMING_SECONDS)
+            await ask(api, webhooks, WARMING_SECONDS)
             with counted("ingest", rounds + 1) as show:
                 busy = []
                 for number in range(rounds):
-                    busy.append(await _ask(api, webhooks, seconds))
+                    busy.append(await ask(api, webhooks, seconds))
                     show(number + 1)
-                paced = await _ask(api, webhooks, 2 * seconds, rate=ACCEPTED.limit / 2)
+                paced = await ask(api, webhooks, 2 * seconds, rate=ACCEPTED.limit / 2)
     return _result(busy, paced)
 
 
-async def _secret(track: Track) -> str:
+def path(track: Track) -> str:
+    """Where the first shop's webhooks go."""
+    return f"{BASE}/ingest/woocommerce/{track.site.shops[0].id}"
+
+
+async def secret(track: Track) -> str:
     """Of the first shop."""
     async with stack.connected(track) as pool:
         sealed = await pool.fetchval("SELECT woocommerce_secret FROM api.stores WHERE id = $1", track.site.shops[0].id)
@@ -82,14 +89,18 @@ def _webhooks(secret: str, path: str) -> Iterator[bytes]:
     """Without end, each another order, signed as the store would."""
     patterns = [event.order for event in islice(order_events(now=datetime.now(UTC), seed=1), PATTERNS)]
     for number, order in enumerate(_again_and_again(patterns), 1_000_000):
-        body = _body(order, number)
-        signature = base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
-        yield (
-            f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-            f"X-WC-Webhook-Source: https://shop.example/\r\nX-WC-Webhook-Topic: order.updated\r\n"
-            f"X-WC-Webhook-ID: 7\r\nX-WC-Webhook-Delivery-ID: {number}\r\n"
-            f"X-WC-Webhook-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
+        yield request(body_of(order, number), number, secret=secret, path=path)
+
+
+def request(body: bytes, number: int, *, secret: str, path: str) -> bytes:
+    """The number-th webhook, as a store sends it."""
+    signature = base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+        f"X-WC-Webhook-Source: https://shop.example/\r\nX-WC-Webhook-Topic: order.updated\r\n"
+        f"X-WC-Webhook-ID: 7\r\nX-WC-Webhook-Delivery-ID: {number}\r\n"
+        f"X-WC-Webhook-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
 
 
 def _again_and_again(patterns: Sequence[Order]) -> Iterator[Order]:
@@ -97,7 +108,7 @@ def _again_and_again(patterns: Sequence[Order]) -> Iterator[Order]:
         yield from patterns
 
 
-def _body(order: Order, number: int) -> bytes:
+def body_of(order: Mapping[str, Any], number: int) -> bytes:
     """With so much of plugins' metadata that it is as long as orders are."""
     made: Mapping[str, Any] = {**order, "id": number, "number": str(number)}
     lacking = max(BODY_BYTES - len(json.dumps(made)), 0)
@@ -106,7 +117,7 @@ def _body(order: Order, number: int) -> bytes:
     return json.dumps({**made, "meta_data": [*order["meta_data"], plugin]}).encode()
 
 
-async def _ask(api: ApiProcess, webhooks: Iterator[bytes], seconds: float, *, rate: float | None = None) -> Asked:
+async def ask(api: ApiProcess, webhooks: Iterator[bytes], seconds: float, *, rate: float | None = None) -> Asked:
     """As fast as they are answered, or at a rate, whether those before are answered or not."""
     loop, at = asyncio.get_running_loop(), urlsplit(api.url)
     host, port = str(at.hostname), int(at.port or 80)
@@ -144,6 +155,7 @@ class Line(asyncio.Protocol):
         self._loop.call_at(self._due, self._send)
 
     def _send(self) -> None:
+        self._asked.due.append(self._due)
         self._transport.write(next(self._webhooks))
 
     def data_received(self, data: bytes) -> None:

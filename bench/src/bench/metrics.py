@@ -42,22 +42,32 @@ def read(url: str) -> Reading:
 
 def cpu_seconds(pid: int) -> float:
     """What this process, its living descendants and its ended children have used."""
-    return sum(_ticks(one) for one in _family(pid)) / TICKS
+    return sum(_ticks(one) for one in family(pid)) / TICKS
 
 
 def peak_memory(pid: int) -> int:
     """The most bytes that were resident at once."""
+    return _of_status(pid, "VmHWM")
+
+
+def memory(pid: int) -> int:
+    """Bytes that are resident now."""
+    return _of_status(pid, "VmRSS")
+
+
+def _of_status(pid: int, name: str) -> int:
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
+    """This process and its living descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     try:
         found = [int(child) for child in children.read_text(encoding="utf-8").split()]
     except FileNotFoundError:
         return []
-    return [pid, *(one for child in found for one in _family(child))]
+    return [pid, *(one for child in found for one in family(child))]
 
 
 def _ticks(pid: int) -> int:

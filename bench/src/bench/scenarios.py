@@ -13,6 +13,7 @@ from bench import (
     delivery_latency,
     dispatch,
     due_memory,
+    end_to_end,
     explain,
     fairness,
     gate,
@@ -35,11 +36,15 @@ OF_THE_SCORER = ("scoring", "growth", "explain", "burst", "hub", "lanes")
 OF_THE_DISPATCHER = ("dispatch", "delivery_latency", "fairness", "due_memory")
 OF_THE_RULE_ENGINE = ("rules", "backtest")
 OF_THE_API = ("lists", "lookup", "ingest", "gate")
-NAMES = OF_THE_SCORER + OF_THE_DISPATCHER + OF_THE_RULE_ENGINE + OF_THE_API
+OF_ALL = ("end_to_end",)
+NAMES = OF_ALL + OF_THE_SCORER + OF_THE_DISPATCHER + OF_THE_RULE_ENGINE + OF_THE_API
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
+    hold_seconds: float
+    """How long each rate is held, end to end."""
+    holds: int
     facts: int
     rounds: int
     small: int
@@ -70,6 +75,8 @@ def sizes(*, full: bool, scale: float) -> Sizes:
         return max(round(count * scale) // 1000, 1) * 1000
 
     return Sizes(
+        hold_seconds=(30 if full else 20) * max(scale, 0.2),
+        holds=8 if full else 4,
         facts=scaled(25_000 if full else 6_000),
         rounds=3 if scale == 1 else 1,
         small=scaled(10_000),
@@ -104,6 +111,8 @@ async def machine(stack: Stack) -> dict[str, str]:
 
 
 async def measure(name: str, site: Site, sizes: Sizes, orders: Path | None) -> Result:
+    if name in OF_ALL:
+        return await _of_all(name, site, sizes)
     if name in OF_THE_RULE_ENGINE:
         return await _of_the_rule_engine(name, site, sizes)
     if name in OF_THE_DISPATCHER:
@@ -111,6 +120,16 @@ async def measure(name: str, site: Site, sizes: Sizes, orders: Path | None) -> R
     if name in OF_THE_API:
         return await _of_the_api(name, site, sizes)
     return await _of_the_scorer(name, site, sizes, orders, datetime.now(UTC))
+
+
+async def _of_all(name: str, site: Site, sizes: Sizes) -> Result:
+    match name:
+        case "end_to_end":
+            return await end_to_end.measure(
+                site, seconds=sizes.hold_seconds, tries=sizes.holds, latency_seconds=sizes.latency_seconds
+            )
+        case _:
+            raise ValueError(f"{name} is no scenario: there are {', '.join(NAMES)}")
 
 
 async def _of_the_scorer(name: str, site: Site, sizes: Sizes, orders: Path | None, now: datetime) -> Result:

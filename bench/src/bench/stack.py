@@ -42,7 +42,7 @@ POSTGRES_SETTINGS = {
 STORES = 8
 PUBLISH_CHUNK = 500
 LOOK_SECONDS = 0.5
-MEASURED = ("scorer", "dispatcher", "rule-engine", "api")
+MEASURED = ("scorer", "dispatcher", "rule-engine", "api", "sync")
 """Services that scenarios start."""
 
 
