@@ -169,7 +169,7 @@ class Jobs:
             log.info("job.began", job=str(job.id), kind=job.kind)
         while not stop.is_set():
             try:
-                after = await self._page(job, stop)
+                after = await self._page(job, await self._prepare(job, stop))
             except _NotOursError:
                 return
             except GivenUpError as error:
@@ -194,9 +194,9 @@ class Jobs:
                 told = asyncio.get_running_loop().time()
                 log.info("job.progress", job=str(job.id), kind=job.kind, done=job.done)
 
-    async def _page(self, job: Job, stop: asyncio.Event) -> Job | Found | None:
+    async def _page(self, job: Job, prepared: Page | None = None) -> Job | Found | None:
         """No job: that was all, or it was cancelled, or another replica has it."""
-        page = await self._page_of(job, stop)
+        page = prepared or self._pages[job.kind]
         async with self._outbox.transaction() as transaction:
             if not await self._hold(transaction.connection, job):
                 return None
@@ -212,13 +212,14 @@ class Jobs:
                     assert_never(after)
             return after
 
-    async def _page_of(self, job: Job, stop: asyncio.Event) -> Page:
-        """
+    async def _prepare(self, job: Job, stop: asyncio.Event) -> Page | None:
+        """None: its kind waits for nobody.
+
         Raises:
             _NotOursError: the job was taken from us while we waited, or `stop` was set.
         """
         if job.kind not in self._prepared:
-            return self._pages[job.kind]
+            return None
         preparing = asyncio.ensure_future(self._prepared[job.kind](job))
         stopping = asyncio.ensure_future(stop.wait())
         try:
@@ -269,11 +270,12 @@ class Jobs:
     ) -> None:
         await connection.execute(
             f"UPDATE {self._table} SET state = $2, error = $3, result = $4, finished_at = now(), leased_until = NULL"
-            " WHERE id = $1 AND state = 'running'",
+            " WHERE id = $1 AND state = 'running' AND coalesce(position, '') = $5",
             job.id,
             "failed" if error else "done",
             error,
             result,
+            job.position,
         )
 
 
