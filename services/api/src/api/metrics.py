@@ -8,7 +8,6 @@ from prometheus_client import Counter, Histogram
 
 INPUTS = Counter("trustlens_inputs_total", "What stores sent, by what became of it.", ["source", "result"])
 GATE = Counter("trustlens_gate_total", "Checkouts that the gate was asked about.", ["decision", "reason"])
-GATE.labels("allow", "degraded")  # from 0, so that its first increase is seen: there is an alert on it
 INTAKE_BATCH = Histogram("trustlens_intake_batch_inputs", "Inputs per commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 200))
 HTTP_SECONDS = Histogram(
     "trustlens_http_request_seconds",

@@ -18,7 +18,6 @@ EVENT_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
 SUPPRESSED = Counter("trustlens_deliveries_suppressed_total", "Deliveries that were not sent, by the reason.", ["why"])
-SUPPRESSED.labels("expired")  # from 0, so that its first increase is seen: there is an alert on it
 OLDEST_DUE = Gauge(
     "trustlens_oldest_due_age_seconds",
     "How long the oldest due delivery has waited, of endpoints that may be called. Rising: we do not keep up.",
