@@ -48,8 +48,9 @@ def progress(ledger: Ledger, *, done: Sequence[Fault], now: Sequence[Fault], pla
 
 
 def table(run: Run) -> Table:
-    shown = Table("", "", box=None, show_header=False)
-    shown.columns[1].justify = "right"
+    shown = Table(box=None, show_header=False)
+    shown.add_column(no_wrap=True)
+    shown.add_column(no_wrap=True)
     for name, value in figures(run):
         shown.add_row(name, value)
     return shown
@@ -67,8 +68,8 @@ def figures(run: Run) -> list[tuple[str, str]]:
         *((f"deliveries {status}", f"{count:,}") for status, count in sorted(run.verdict.statuses.items())),
         *((f"drain of {service}", told) for service, told in drains(ledger.drains)),
         *_may_be(explained),
-        ("**lost**", str(run.verdict.lost)),
-        ("**unexplained**", str(run.verdict.unexplained)),
+        ("lost", str(run.verdict.lost)),
+        ("unexplained", str(run.verdict.unexplained)),
     ]
 
 
