@@ -15,6 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from cryptography.fernet import Fernet
 
 from local_stack import ports, stack_env
 from local_stack.errors import StackError
@@ -163,6 +164,15 @@ def test_the_callers_variables_reach_the_services(light_stack: Stack) -> None:
     got = Path(f"/proc/{pids(stack)['dispatcher']}/environ").read_bytes().decode().split("\0")
     assert {"TRUSTLENS_RETRY_DELAYS=1,2,4", "TRUSTLENS_ALLOW_HTTP=false"} <= set(got)
     assert "TRUSTLENS_ALLOWED_TARGETS=127.0.0.0/8" in got
+
+
+def test_keys_that_were_rotated_are_those_of_the_next_start_too(light_stack: Stack) -> None:
+    environ = {**light_stack.environ, "TRUSTLENS_SECRET_KEYS": Fernet.generate_key().decode()}
+    replace(light_stack, environ=environ).up()
+    started = pids(light_stack)
+    light_stack.up()
+    assert pids(light_stack) == started
+    assert stack_env.known_keys(light_stack.folder) == environ["TRUSTLENS_SECRET_KEYS"]
 
 
 def test_who_sourced_stack_env_still_has_a_stack_of_its_own(new_stack: NewStack) -> None:

@@ -173,7 +173,7 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         """What the services run with: the caller's environment, with defaults where it says nothing."""
         return {
-            "TRUSTLENS_SECRET_KEYS": self._passwords.secret_key,
+            "TRUSTLENS_SECRET_KEYS": stack_env.known_keys(self.folder) or self._passwords.secret_key,
             "TRUSTLENS_HOST": "127.0.0.1",
             "TRUSTLENS_ALLOW_HTTP": "true",
             "TRUSTLENS_ALLOWED_TARGETS": "127.0.0.0/8",

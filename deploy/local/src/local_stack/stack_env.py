@@ -26,6 +26,11 @@ def write(folder: Folder, values: Mapping[str, str]) -> None:
     write_private(folder.stack_env, "\n".join(lines) + "\n")
 
 
+def known_keys(folder: Folder) -> str | None:
+    """Those that the stack ran with last: they may have been rotated since the first were made."""
+    return read(folder).get("TRUSTLENS_SECRET_KEYS")
+
+
 def known_store(folder: Folder) -> StoreAccess | None:
     values = read(folder)
     if not all(name in values for name in STORE_VARIABLES.values()):
