@@ -18,7 +18,7 @@ from support.certificates import self_signed
 
 
 def settings(**changes: Any) -> SyncSettings:
-    needed = {"database_url": "postgresql://nowhere", "amqp_url": "amqp://nowhere", "secret_keys": "k" * 44}
+    needed = {"database_url": "postgresql://nowhere", "amqp_url": "amqp://nowhere", "secret_keys": "k" * 43 + "="}
     quick = {"store_seconds": 0.5, "first_wait_seconds": 0.01, "sync_rate": 100}
     return SyncSettings(**needed | quick | {"allow_http": True, "allowed_targets": "127.0.0.0/8"} | changes)
 

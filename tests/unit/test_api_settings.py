@@ -8,7 +8,7 @@ from api.settings import ApiSettings
 GOOD: dict[str, Any] = {
     "database_url": "postgresql://localhost/trustlens",
     "amqp_url": "amqp://localhost/",
-    "secret_keys": "k" * 44,
+    "secret_keys": "k" * 43 + "=",
 }
 
 

@@ -24,7 +24,7 @@ main("scorer", Settings, run)
 ENVIRONMENT = {
     "TRUSTLENS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
     "TRUSTLENS_AMQP_URL": "amqp://127.0.0.1:1",
-    "TRUSTLENS_SECRET_KEYS": "x" * 44,
+    "TRUSTLENS_SECRET_KEYS": "x" * 43 + "=",
 }
 
 

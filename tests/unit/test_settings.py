@@ -10,7 +10,7 @@ from shared.settings import DatabaseSettings, load
 GOOD = {
     "TRUSTLENS_DATABASE_URL": "postgresql://localhost/trustlens",
     "TRUSTLENS_AMQP_URL": "amqp://localhost/",
-    "TRUSTLENS_SECRET_KEYS": "k" * 44,
+    "TRUSTLENS_SECRET_KEYS": "k" * 43 + "=",
 }
 
 
@@ -29,6 +29,20 @@ def test_every_mistake_is_told_by_the_variable_that_has_it(
 ) -> None:
     wrong = {"TRUSTLENS_PORT": "-1", "TRUSTLENS_IN_FLIGHT": "many"}
     assert set(told(monkeypatch, capsys, **wrong)) == set(wrong)
+
+
+@pytest.mark.parametrize("keys", ["k" * 44, "k" * 43, f"{'k' * 43}=,{'k' * 40}", ",", "é" * 44])
+def test_a_key_that_could_seal_nothing_is_told_with_the_other_mistakes_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], keys: str
+) -> None:
+    wrong = {"TRUSTLENS_PORT": "-1", "TRUSTLENS_SECRET_KEYS": keys}
+    for name, value in (GOOD | wrong).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        load(DispatcherSettings)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["TRUSTLENS_SECRET_KEYS", "TRUSTLENS_PORT"]
+    assert "kkkk" not in lines[0]
 
 
 def test_a_mistake_in_a_list_is_told_by_its_variable_and_item(

@@ -3,13 +3,27 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.secrets import Vault
 
 SECRETS = Path("/run/secrets")
 """Where docker-compose and our Kubernetes manifests put secrets as files."""
+
+
+def _keys(text: str) -> str:
+    try:
+        Vault(text)
+    except ValueError:
+        raise ValueError("each is 32 random bytes in URL-safe base64, 44 characters") from None
+    return text
+
+
+SecretKeys = Annotated[str, AfterValidator(_keys)]
+"""A mistake in them is found at the start: with a key cut off, nothing sealed could be opened."""
 
 
 class DatabaseSettings(BaseSettings):
@@ -26,7 +40,7 @@ class DatabaseSettings(BaseSettings):
 class Settings(DatabaseSettings):
     amqp_url: str = Field(pattern=r"^amqps?://.+")
     """amqp://user:password@host:port/vhost"""
-    secret_keys: str = Field(min_length=44)
+    secret_keys: SecretKeys
     """Fernet keys, comma-separated, newest first: they encrypt secrets at rest."""
     name_prefix: str = Field(default="", max_length=40)
     """Put before every exchange and queue name, so that several stacks can share a broker."""

@@ -9,11 +9,11 @@ from pydantic import Field
 from api import stores
 from shared.db import Connection
 from shared.secrets import Vault
-from shared.settings import DatabaseSettings, load
+from shared.settings import DatabaseSettings, SecretKeys, load
 
 
 class FirstStoreSettings(DatabaseSettings):
-    secret_keys: str = Field(min_length=44)
+    secret_keys: SecretKeys
     """Fernet keys, comma-separated, newest first: they encrypt secrets at rest."""
     store_id: UUID
     """Of the first store; where there is a store of this id, nothing is done."""
