@@ -156,6 +156,22 @@ def test_the_last_lines_of_several_logs_are_in_the_order_of_their_times(log: Pat
         assert texts(last([ours, its], Wanted(since=NOW + timedelta(seconds=1)), None)) == [second, third]
 
 
+def test_what_a_server_writes_after_a_line_is_as_bad_as_that_line_and_what_python_writes_may_be_worse(
+    log: Path,
+) -> None:
+    notice, banner = (
+        "2026-06-05 14:23:05.1+00:00 [notice] <0.1.0> it began",
+        ["  ##  ##      RabbitMQ 3.10.8", "  ####"],
+    )
+    refused = ["2026-06-05 14:23:06.1+00:00 [error] <0.1.0> refused:", "its credentials"]
+    add(log, notice, *banner)
+    with Followed(log) as file:
+        assert texts(last([file], Wanted(level="error"), None)) == []
+        add(log, *refused, notice, *banner, attempt(level="info", seconds=60), *FRAMES)
+        assert texts(new([file], Wanted(level="error"))) == [*refused, *FRAMES]
+        assert texts(last([file], Wanted(level="error"), None)) == [*refused, *FRAMES]
+
+
 @given(st.lists(st.binary(max_size=9).filter(lambda line: b"\n" not in line)), st.integers(1, 12))
 def test_a_file_read_from_its_end_has_the_lines_that_it_has_from_its_beginning(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], block: int

@@ -63,11 +63,19 @@ def _time(text: str) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def timed(lines: Iterable[Line], before: datetime | None) -> Iterator[Line]:
-    """What does not say when it was written, a traceback's frames say, belongs to the line before it."""
+def timed(lines: Iterable[Line], before: Line | None) -> Iterator[Line]:
     for line in lines:
-        before = line.at or before
-        yield replace(line, at=before)
+        before = line if line.at or not before else _continuing(line, before)
+        yield before
+
+
+def _continuing(line: Line, before: Line) -> Line:
+    """What does not say when it was written, a traceback's frames say, belongs to the line before it.
+
+    A server's has the level of that line, too, as RabbitMQ's banner after a notice; what Python writes after one of
+    ours has none: it may be why the process ended.
+    """
+    return replace(line, at=before.at, level=None if before.told else before.level)
 
 
 def backwards(file: BinaryIO, end: int, *, block: int = BLOCK) -> Iterator[Line]:
@@ -78,7 +86,7 @@ def backwards(file: BinaryIO, end: int, *, block: int = BLOCK) -> Iterator[Line]
         if line.at is None:
             waiting.append(line)
             continue
-        yield from (replace(later, at=line.at) for later in waiting)
+        yield from (_continuing(later, line) for later in waiting)
         waiting.clear()
         yield line
     yield from waiting
@@ -105,7 +113,7 @@ class Followed:
         self._position = 0
         self._beginning = b""
         """Of a line whose end is not written yet."""
-        self._at: datetime | None = None
+        self._last: Line | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -129,8 +137,8 @@ class Followed:
             lines.append(self._beginning)
             self._position, self._beginning = 0, b""
             lines += self._rest()
-        found = list(timed((parsed(line.decode(errors="replace")) for line in lines if line), self._at))
-        self._at = found[-1].at if found else self._at
+        found = list(timed((parsed(line.decode(errors="replace")) for line in lines if line), self._last))
+        self._last = found[-1] if found else self._last
         return found
 
     def _rest(self) -> list[bytes]:
