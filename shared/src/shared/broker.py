@@ -139,7 +139,13 @@ class Broker:
             log.warning("broker.not_published", messages=len(messages), error=str(error)[:200])
             return []
         await asyncio.wait(confirmations, timeout=CONFIRM_TIMEOUT)
-        return [m for m, confirmation in zip(messages, confirmations, strict=True) if _confirmed(m, confirmation)]
+        faults = [_fault(confirmation) for confirmation in confirmations]
+        if unconfirmed := [(m, fault) for m, fault in zip(messages, faults, strict=True) if fault]:
+            (first, why), left = unconfirmed[0], len(unconfirmed)
+            log.warning(
+                "broker.not_confirmed", messages=left, message_id=str(first.id), to=first.routing_key, error=why
+            )
+        return [message for message, fault in zip(messages, faults, strict=True) if not fault]
 
     def _frames(self, message: Outgoing) -> list[FrameValue]:
         direct = message.exchange == topology.DIRECT
@@ -213,16 +219,13 @@ def _forget(channel: aiormq.channel.Channel, message_id: str, tag: int, _: "asyn
         del channel.message_id_delivery_tag[message_id]
 
 
-def _confirmed(message: Outgoing, confirmation: "asyncio.Future[Any]") -> bool:
-    """Whether the broker has it: not returned as unroutable, not refused, and in time."""
+def _fault(confirmation: "asyncio.Future[Any]") -> str | None:
+    """Why the broker has not got it: returned as unroutable, refused, or not confirmed in time."""
     if not confirmation.done():
         confirmation.cancel()
-        why = "no confirm in time"
-    elif confirmation.cancelled():
-        why = "the channel closed"
-    elif error := confirmation.exception():
-        why = str(error)[:200]
-    else:
-        return isinstance(confirmation.result(), Basic.Ack)
-    log.warning("broker.not_confirmed", message_id=str(message.id), to=message.routing_key, error=why)
-    return False
+        return "no confirm in time"
+    if confirmation.cancelled():
+        return "the channel closed"
+    if error := confirmation.exception():
+        return str(error)[:200] or type(error).__name__
+    return None if isinstance(confirmation.result(), Basic.Ack) else "refused"
