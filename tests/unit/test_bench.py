@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import growth, hub, people
+from bench import growth, hub, memory, people
 from bench.commits import Commits
 from bench.explain import whole_reads
 from bench.lookup import content_length
 from bench.metrics import Reading
 from bench.population import Population, hmac_keys
-from bench.report import Bound, Figure, Result, as_json, written
+from bench.report import BEGIN, END, Bound, Figure, Result, as_json, markdown, replaced, written
 from bench.stack import Shop, alone
 from local_stack.errors import StackError
 from local_stack.folder import Folder
@@ -95,6 +95,43 @@ def test_the_json_says_which_bound_was_missed():
             "series": {"ratio": [2.0]},
         }
     ]
+
+
+def told_by(*results: Result, began: datetime = NOW) -> dict[str, object]:
+    where = dict.fromkeys(("cores", "processor", "memory", "system", "python", "postgres", "rabbitmq"), "?")
+    return json.loads(as_json(results, where=where, began=began))  # type: ignore[no-any-return]
+
+
+def test_a_document_shows_each_scenario_as_it_was_measured_last():
+    first = told_by(
+        Result("rules", [Figure("events", 1000, "events/s", Bound("at least", 700))]),
+        Result("hub", [Figure("a", 1, "s")]),
+    )
+    again = told_by(Result("rules", [Figure("events", 600, "events/s", Bound("at least", 700))]), began=NOW)
+    shown = markdown([first, again])
+    assert "| `rules` | events | 600 events/s | ≥ 700, **missed** |" in shown
+    assert "| `hub` | a | 1 s |  |" in shown
+    assert "1,000" not in shown
+
+
+def test_only_the_tables_of_a_document_are_replaced():
+    made = replaced(f"Before.\n{BEGIN}old\n{END}After.\n", "new")
+    assert made == f"Before.\n{BEGIN}\nnew\n{END}After.\n"
+    assert replaced(made, "new") == made
+
+
+def test_a_document_without_a_place_for_tables_is_left_alone():
+    with pytest.raises(ValueError, match="missing"):
+        replaced("Before.\nAfter.\n", "new")
+
+
+def test_memory_that_grows_after_the_warm_up_is_not_flat_and_before_it_may():
+    assert memory.spread([*range(0, 1000, 10), *[1000.0] * 300]) == 0
+    assert memory.spread([1000.0 + second for second in range(400)]) > 5
+
+
+def test_memory_that_one_batch_needs_is_no_growth():
+    assert memory.spread([1000.0] * 55 + [1500.0] + [1000.0] * 44) == 0
 
 
 def test_metrics_are_read_by_name_and_labels_and_what_is_missing_is_nothing_yet():

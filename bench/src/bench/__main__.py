@@ -31,7 +31,8 @@ def bench(
     """Measure the whole system and each service on servers of the bench's own. Exit code 1: a bound was missed."""
     began = datetime.now(UTC)
     log.configure("bench", level="warning")
-    wanted = only.split(",") if only else list(scenarios.NAMES)
+    usual = [name for name in scenarios.NAMES if full or name not in scenarios.FOR_LONG]
+    wanted = only.split(",") if only else usual
     if unknown := set(wanted) - set(scenarios.NAMES):
         raise typer.BadParameter(f"there is no scenario {', '.join(sorted(unknown))}", param_hint="--only")
     sizes = scenarios.sizes(full=full, scale=scale)

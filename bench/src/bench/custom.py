@@ -24,7 +24,7 @@ class Orders:
     def __init__(self, secret: str, path: str) -> None:
         self._secret = secret
         self._path = path
-        self._patterns = _patterns()
+        self._patterns = patterns()
         self._next = 1
 
     @classmethod
@@ -42,7 +42,7 @@ class Orders:
         return ingest.request(body, number, secret=self._secret, path=self._path)
 
 
-def _patterns() -> Sequence[Order]:
+def patterns() -> Sequence[Order]:
     """Of the demo shop, what was sold and kept."""
     events = order_events(now=datetime.now(UTC), seed=1)
     kept = (event.order for event in events if event.order["status"] == "completed" and not event.order["refunds"])

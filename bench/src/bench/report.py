@@ -1,15 +1,25 @@
-"""What was measured: figures, the bounds they must keep, a table for people and JSON for machines."""
+"""What was measured: figures, the bounds they must keep, a table for people and JSON for machines.
+
+`python -m bench.report FILE…` makes the tables of docs/performance.md from such JSON. Of a scenario that several files
+have, the last one's is shown; so a file of a few scenarios, measured again, is named after the one of all.
+"""
 
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.table import Table
+
+from local_stack.folder import CHECKOUT
+
+DOCUMENT = CHECKOUT / "docs" / "performance.md"
+BEGIN, END = "<!-- made by python -m bench.report: begin -->\n", "<!-- made by python -m bench.report: end -->\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +116,57 @@ def as_json(results: Iterable[Result], *, where: Mapping[str, str], began: datet
         ],
     }
     return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+
+
+# The document ---------------------------------------------------------------------------------------------------------
+
+
+def markdown(runs: Sequence[Mapping[str, Any]]) -> str:
+    """A table for each of the runs that has something to show, in their order; later runs replace what earlier told."""
+    latest = {result["scenario"]: number for number, run in enumerate(runs) for result in run["results"]}
+    parts = []
+    for number, run in enumerate(runs):
+        results = [result for result in run["results"] if latest[result["scenario"]] == number]
+        if results:
+            parts.append("\n".join((_where(run), "", *_rows(results), "")))
+    return "\n".join(parts)
+
+
+def _where(run: Mapping[str, Any]) -> str:
+    at = run["machine"]
+    return (
+        f"{run['began'][:10]}, {at['cores']} cores ({at['processor']}), {at['memory']}, {at['system']}, "
+        f"Python {at['python']}, Postgres {at['postgres']}, RabbitMQ {at['rabbitmq']}:"
+    )
+
+
+def _rows(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    yield "| scenario | figure | value | bound |"
+    yield "|---|---|---:|---|"
+    for result in results:
+        for place, figure in enumerate(result["figures"]):
+            name = "" if place else f"`{result['scenario']}`"
+            yield f"| {name} | {figure['name']} | {written(figure['value'])} {figure['unit']} | {_kept(figure)} |"
+
+
+def _kept(figure: Mapping[str, Any]) -> str:
+    bound = Bound(**figure["bound"]) if figure["bound"] else None
+    return "" if bound is None else f"{bound}, **missed**" if figure["missed"] else str(bound)
+
+
+def replaced(document: str, tables: str) -> str:
+    """The document with these tables.
+
+    Raises:
+        ValueError: it has no place for them.
+    """
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError("the lines between which the tables stand are missing")
+    return f"{before}{begin}\n{tables}\n{end}{after}"
+
+
+if __name__ == "__main__":
+    told = [json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:]]
+    DOCUMENT.write_text(replaced(DOCUMENT.read_text(encoding="utf-8"), markdown(told)), encoding="utf-8")

@@ -8,7 +8,9 @@ import aio_pika
 import asyncpg
 
 from bench import (
+    against_celery,
     backtest,
+    broker,
     burst,
     delivery_latency,
     dispatch,
@@ -23,9 +25,11 @@ from bench import (
     lanes,
     lists,
     lookup,
+    memory,
     report,
     rules,
     scoring,
+    sync,
     webhooks,
 )
 from bench.report import Result
@@ -33,11 +37,15 @@ from bench.stack import Site
 from local_stack.stack import Stack
 
 OF_THE_SCORER = ("scoring", "growth", "explain", "burst", "hub", "lanes")
-OF_THE_DISPATCHER = ("dispatch", "delivery_latency", "fairness", "due_memory")
+OF_THE_DISPATCHER = ("dispatch", "celery", "delivery_latency", "fairness", "due_memory")
 OF_THE_RULE_ENGINE = ("rules", "backtest")
 OF_THE_API = ("lists", "lookup", "ingest", "gate")
-OF_ALL = ("end_to_end",)
+OF_ALL = ("end_to_end", "broker", "sync", "memory")
 NAMES = OF_ALL + OF_THE_SCORER + OF_THE_DISPATCHER + OF_THE_RULE_ENGINE + OF_THE_API
+
+
+FOR_LONG = ("memory",)
+"""Only of the full sizes, or if asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,11 @@ class Sizes:
     hold_seconds: float
     """How long each rate is held, end to end."""
     holds: int
+    past: int
+    """Orders of a store that is synced."""
+    memory_seconds: float
+    messages: int
+    broker_rounds: int
     facts: int
     rounds: int
     small: int
@@ -77,6 +90,10 @@ def sizes(*, full: bool, scale: float) -> Sizes:
     return Sizes(
         hold_seconds=(30 if full else 20) * max(scale, 0.2),
         holds=8 if full else 4,
+        past=scaled(20_000 if full else 4_000),
+        memory_seconds=600 * max(scale, 0.05),
+        messages=scaled(20_000 if full else 4_000),
+        broker_rounds=5 if scale == 1 else 1,
         facts=scaled(25_000 if full else 6_000),
         rounds=3 if scale == 1 else 1,
         small=scaled(10_000),
@@ -128,6 +145,12 @@ async def _of_all(name: str, site: Site, sizes: Sizes) -> Result:
             return await end_to_end.measure(
                 site, seconds=sizes.hold_seconds, tries=sizes.holds, latency_seconds=sizes.latency_seconds
             )
+        case "broker":
+            return await broker.measure(site, count=sizes.messages, rounds=sizes.broker_rounds)
+        case "sync":
+            return await sync.measure(site, count=sizes.past, rounds=sizes.rounds)
+        case "memory":
+            return await memory.measure(site, seconds=sizes.memory_seconds)
         case _:
             raise ValueError(f"{name} is no scenario: there are {', '.join(NAMES)}")
 
@@ -161,6 +184,8 @@ async def _of_the_dispatcher(name: str, site: Site, sizes: Sizes) -> Result:
     match name:
         case "dispatch":
             return await dispatch.measure(site, count=sizes.deliveries, rounds=sizes.rounds)
+        case "celery":
+            return await against_celery.measure(site, count=sizes.deliveries // 2, rounds=sizes.rounds)
         case "delivery_latency":
             return await delivery_latency.measure(site, seconds=sizes.latency_seconds)
         case "fairness":
