@@ -1,12 +1,21 @@
 """What a service's process asks of its system."""
 
 import asyncio
+import json
+import os
 import resource
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from shared.service import _cancel, _open_many
+
+NOWHERE = {
+    "TRUSTLENS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+    "TRUSTLENS_AMQP_URL": "amqp://nobody@127.0.0.1:1/",
+    "TRUSTLENS_SECRET_KEYS": "k" * 43 + "=",
+}
 
 
 @pytest.fixture
@@ -38,3 +47,17 @@ async def test_a_task_whose_library_keeps_a_cancellation_to_itself_ends_all_the_
     await _cancel({task})
 
     assert task.done()
+
+
+async def test_who_waits_for_postgres_ends_when_it_is_told_to() -> None:
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "scorer", env=os.environ | NOWHERE, stdout=asyncio.subprocess.PIPE
+    )
+    assert program.stdout
+    events = []
+    async for line in program.stdout:
+        events.append(json.loads(line)["event"])
+        if events[-1] == "db.waiting" and events.count("db.waiting") == 1:
+            program.terminate()
+    assert await program.wait() == 0
+    assert events[-1] == "service.stopped"

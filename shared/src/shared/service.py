@@ -46,6 +46,10 @@ CANCELLED_AGAIN = 1.0
 """Seconds after which a task that goes on is cancelled once more."""
 
 
+class StoppedError(Exception):
+    """It was told to stop before it had begun: there is nothing to finish."""
+
+
 @dataclass(slots=True)
 class Service:
     """What every service has. `work` ends by itself after `stop`; `plumbing` outlives it and is cancelled."""
@@ -182,7 +186,7 @@ async def _until_cancelled(clean_up: Callable[[], Awaitable[None]]) -> None:
         await clean_up()
 
 
-async def _cancel(tasks: "Collection[asyncio.Task[None]]") -> None:
+async def _cancel(tasks: "Collection[asyncio.Task[Any]]") -> None:
     """Until they have ended. Once is not enough: before Python 3.12, a library's `wait_for` whose answer comes in the
     same moment keeps the cancellation to itself.
     """
@@ -199,14 +203,16 @@ async def running(name: str, schema: str, settings: Settings, stop: asyncio.Even
 
     Raises:
         SchemaTooOldError: the database lacks migrations this code needs.
+        StoppedError: `stop` was set before Postgres answered.
     """
     vault = Vault(settings.secret_keys)
-    pool = await db.connect(
+    connecting = db.connect(
         settings.database_url,
         size=settings.pool_size,
         application=name,
         statement_seconds=settings.statement_seconds,
     )
+    pool = await _unless(stop, connecting)
     try:
         await db.require_schema(pool)
         broker = Broker(settings.amqp_url, service=name, prefix=settings.name_prefix)
@@ -226,6 +232,21 @@ async def running(name: str, schema: str, settings: Settings, stop: asyncio.Even
             await broker.close()
     finally:
         await pool.close()
+
+
+async def _unless(stop: asyncio.Event, wanted: Coroutine[Any, Any, T]) -> T:
+    """
+    Raises:
+        StoppedError: `stop` was set first.
+    """
+    tasks = (asyncio.create_task(wanted), asyncio.create_task(stop.wait()))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise StoppedError
+        return tasks[0].result()
+    finally:
+        await _cancel(tasks)
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
@@ -252,6 +273,8 @@ def main(name: str, kind: type[S], run: Callable[[S, asyncio.Event], Coroutine[A
     _open_many()
     try:
         uvloop.run(_until_signalled(settings, run))
+    except StoppedError:
+        log.info("service.stopped")
     except Exception as error:  # noqa: BLE001  # Python would tell of it in lines of its own, with values
         _tell_end(error)
         raise SystemExit(1) from None
