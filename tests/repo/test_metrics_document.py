@@ -25,6 +25,10 @@ OPERATIONS = (CHECKOUT / "docs" / "operations.md").read_text(encoding="utf-8")
 FOLDER = CHECKOUT / "deploy" / "observability"
 ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
 DASHBOARDS = sorted((FOLDER / "dashboards").glob("*.json"))
+SCRAPED = {
+    *(path.parent.name for path in CHECKOUT.glob("services/*/Dockerfile")),
+    "sync",
+}  # another process of the api's image
 OF_THE_SCRAPE = frozenset({"job", "instance"})
 OTHERS = {"up": (), "process_cpu_seconds_total": (), "process_resident_memory_bytes": ()}
 """Not ours: of Prometheus, and of its client."""
@@ -158,6 +162,17 @@ def test_what_each_alert_says_is_made_of_labels_that_it_keeps() -> None:
         assert named <= labels_asked(rule["expr"]), rule["alert"]
 
 
+def test_a_service_that_left_no_series_behind_is_named_all_the_same() -> None:
+    """`absent` keeps the labels that are selected by `=`, and of `=~` none: several of them would be one alert."""
+    [rule] = [rule for rule in ALERTS if rule["alert"] == "TrustLensServiceDown"]
+    named = re.findall(
+        r'label_replace\(absent\(up\{job=~"\(trustlens-\)\?([\w-]+)"\}\), "job", "([\w-]+)"', rule["expr"]
+    )
+    assert {(job, job) for job in SCRAPED} == set(named)
+    assert len(named) == rule["expr"].count("absent(")
+    assert not [other["alert"] for other in ALERTS if "absent" in other["expr"] and other is not rule]
+
+
 def test_every_dashboard_is_of_the_data_source_that_is_provisioned() -> None:
     source = yaml.safe_load((FOLDER / "provisioning" / "datasources" / "prometheus.yaml").read_text(encoding="utf-8"))
     uid = source["datasources"][0]["uid"]
@@ -170,6 +185,4 @@ def test_every_dashboard_is_of_the_data_source_that_is_provisioned() -> None:
 def test_prometheus_asks_every_service_and_reads_the_alerts() -> None:
     config = yaml.safe_load((FOLDER / "prometheus.yaml").read_text(encoding="utf-8"))
     assert [Path(name).name for name in config["rule_files"]] == ["alerts.yaml"]
-    names = config["scrape_configs"][0]["dns_sd_configs"][0]["names"]
-    services = {path.parent.name for path in CHECKOUT.glob("services/*/Dockerfile")}
-    assert set(names) == services | {"sync"}  # another process of the api's image
+    assert set(config["scrape_configs"][0]["dns_sd_configs"][0]["names"]) == SCRAPED
