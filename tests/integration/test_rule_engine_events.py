@@ -17,6 +17,7 @@ from rule_engine import commands
 from rule_engine.cooldown import Hour, Key
 from rule_engine.store import cooldowns, rulesets
 from rule_engine.worker import RuleEngine
+from shared import db
 from shared.broker import Broker
 from shared.commands import Command, Commands
 from shared.conditions import MAX_REASON
@@ -356,6 +357,23 @@ async def test_the_same_events_again_change_nothing(
     await engine.process(batch)
     await engine.process([batch[0], batch[0]])
     assert await state(pool) == before
+
+
+async def test_an_event_that_comes_again_when_only_its_firing_is_kept_is_settled_quietly(
+    engine: RuleEngine, create_rule: CreateRule, pool: asyncpg.Pool
+) -> None:
+    await create_rule(cooldown=0)
+    happened, unknown = event(), event()
+    await engine.process([happened])
+    before = await firings(pool), await sent(pool)
+    await db.drop_partitions(pool, "rule_engine.evaluations", datetime.now(UTC))
+
+    await engine.process([happened])
+    assert (await firings(pool), await sent(pool)) == before
+    assert await pool.fetchval("SELECT count(*) FROM rule_engine.evaluations") == 0
+
+    await engine.process([happened, unknown])
+    assert [row["event_id"] for row in await firings(pool)] == [happened.id, unknown.id]
 
 
 async def state(pool: asyncpg.Pool) -> Sequence[object]:

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from rule_engine import cooldown, erasure, firings, metrics
@@ -26,6 +26,9 @@ from shared.traces import Headers
 
 ClaimCooldowns = Callable[[Connection, Collection[Key]], Awaitable[Mapping[Key, datetime]]]
 ClaimHours = Callable[[Connection, Collection[Hour]], Awaitable[Mapping[Hour, int]]]
+
+SURELY_KEPT = timedelta(days=1)
+"""How long evaluations are kept at least: the bound of the setting `skipped_days`."""
 
 
 def parse_event(message: Message) -> Event:
@@ -76,6 +79,7 @@ class RuleEngine:
         """Those that rules wait for and that nobody evaluated yet."""
         triggering = [event for event in events if self._rules(event)]
         seen = await evaluations.evaluated(connection, triggering) if triggering else set()
+        seen |= await _fired_long_ago(connection, [event for event in triggering if event.id not in seen])
         return [event for event in triggering if event.id not in seen]
 
     def _rules(self, event: Event) -> Sequence[Rule]:
@@ -138,6 +142,13 @@ def _by_trigger(rules: Iterable[Rule]) -> dict[str, list[Rule]]:
     for rule in rules:
         by_trigger[rule.trigger].append(rule)
     return dict(by_trigger)
+
+
+async def _fired_long_ago(connection: Connection, unseen: Iterable[Event]) -> set[UUID]:
+    """Those whose firing is kept where their evaluation is not any more: they must not fire a second time."""
+    until = datetime.now(UTC) - SURELY_KEPT
+    old = [event for event in unseen if event.recorded_at < until]
+    return await evaluations.fired(connection, old) if old else set()
 
 
 async def _save_evaluations(connection: Connection, events: Sequence[Event], skipped: Iterable[Skipped]) -> None:

@@ -26,6 +26,17 @@ async def evaluated(connection: Connection, events: Sequence[Event]) -> set[UUID
     return {row["event_id"] for row in rows}
 
 
+async def fired(connection: Connection, events: Sequence[Event]) -> set[UUID]:
+    """Those of the events for which a rule fired: it is kept longer than that they have been evaluated."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT f.event_id FROM unnest($1::timestamptz[], $2::uuid[]) AS k (recorded_at, event_id)"
+        " JOIN rule_engine.firings f USING (recorded_at, event_id)",
+        [event.recorded_at for event in events],
+        [event.id for event in events],
+    )
+    return {row["event_id"] for row in rows}
+
+
 _EVALUATION = (
     "recorded_at",
     "event_id",
