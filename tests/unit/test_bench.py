@@ -82,6 +82,7 @@ def test_the_json_says_which_bound_was_missed():
     assert told["results"] == [
         {
             "scenario": "growth",
+            "seconds": 0,
             "figures": [
                 {
                     "name": "ratio",

@@ -1,6 +1,8 @@
 """`python -m bench`: all scenarios, or some, one after the other."""
 
 import sys
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +42,9 @@ def bench(
     with site() as where:
         machine = uvloop.run(scenarios.machine(where.stack))
         for name in wanted:
-            results.append(uvloop.run(scenarios.measure(name, where, sizes, orders)))
+            since = time.monotonic()
+            result = uvloop.run(scenarios.measure(name, where, sizes, orders))
+            results.append(replace(result, seconds=time.monotonic() - since))
             Console().print(table(results[-1:]))
             _keep(as_json(results, where=machine, began=began), began, keep)
     _conclude(results)

@@ -58,6 +58,8 @@ class Result:
     """Sentences to print under the table: offenders, what was left out."""
     series: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """What was measured again and again, for the JSON only."""
+    seconds: float = 0
+    """How long it took to measure."""
 
     @property
     def missed(self) -> list[Figure]:
@@ -108,6 +110,7 @@ def as_json(results: Iterable[Result], *, where: Mapping[str, str], began: datet
         "results": [
             {
                 "scenario": result.scenario,
+                "seconds": round(result.seconds),
                 "figures": [asdict(figure) | {"missed": figure.missed} for figure in result.figures],
                 "notes": list(result.notes),
                 "series": {name: list(values) for name, values in result.series.items()},

@@ -44,7 +44,7 @@ OF_ALL = ("end_to_end", "broker", "sync", "memory")
 NAMES = OF_ALL + OF_THE_SCORER + OF_THE_DISPATCHER + OF_THE_RULE_ENGINE + OF_THE_API
 
 
-FOR_LONG = ("memory",)
+FOR_LONG = ("memory", "hub", "due_memory", "lists", "backtest")
 """Only of the full sizes, or if asked for."""
 
 
