@@ -1,11 +1,11 @@
-"""`python -m shared.probe PATH`: does the service here answer 200? For health checks, as images have no curl."""
+"""`python -m shared.probe PATH …`: does the service here answer 200 to each? For health checks: images have no curl."""
 
 import http.client
 import os
 import sys
 
 SECONDS = 4.0
-"""Below the 5 s that the images give it."""
+"""For each; below the 5 s that the images give it for one."""
 
 
 def answers(port: int, path: str) -> bool:
@@ -20,4 +20,5 @@ def answers(port: int, path: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if answers(int(os.environ["TRUSTLENS_PORT"]), sys.argv[1]) else 1)
+    port = int(os.environ["TRUSTLENS_PORT"])
+    sys.exit(0 if all(answers(port, path) for path in sys.argv[1:]) else 1)
