@@ -1,5 +1,6 @@
 """deploy/k8s: what kubectl makes of each overlay meets Kubernetes' own schemas, and what our processes need of it."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,9 +67,41 @@ def test_every_process_is_there_and_each_service_has_an_address_and_may_be_drain
     assert {name for name, _ in pods(overlay)} == set(PROCESSES)
     assert names <= set(of_kind(overlay, "Service"))
     budgets = of_kind(overlay, "PodDisruptionBudget")
-    assert set(budgets) == names
-    for name, budget in budgets.items():
-        assert budget["spec"]["selector"] == of_kind(overlay, "Deployment")[name]["spec"]["selector"]
+    assert set(budgets) == names | set(of_kind(overlay, "RabbitmqCluster"))
+    for name in names:
+        assert budgets[name]["spec"]["selector"] == of_kind(overlay, "Deployment")[name]["spec"]["selector"]
+
+
+def test_rabbitmq_keeps_its_majority_while_nodes_come_and_go() -> None:
+    [(name, cluster)] = of_kind("prod", "RabbitmqCluster").items()
+    budget = of_kind("prod", "PodDisruptionBudget")[name]["spec"]
+    assert budget == {"maxUnavailable": 1, "selector": {"matchLabels": {"app.kubernetes.io/name": name}}}
+    settings = dict(
+        line.split(" = ") for line in cluster["spec"]["rabbitmq"]["additionalConfig"].splitlines() if "=" in line
+    )
+    members = "quorum_queue.continuous_membership_reconciliation"
+    assert settings[f"{members}.enabled"] == "true"
+    assert int(settings[f"{members}.target_group_size"]) == cluster["spec"]["replicas"]
+
+
+def test_the_command_finds_what_the_overlay_has() -> None:
+    """Services and Secrets that docs/deploy.md names for it."""
+    text = (CHECKOUT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    secrets = set(re.findall(r"\(secret ([\w-]+) ", text))
+    assert secrets == named_secrets("prod")
+    forwarded = set(re.findall(r"-n trustlens port-forward service/(\S+)", text))
+    [postgres], [rabbitmq] = of_kind("prod", "Cluster"), of_kind("prod", "RabbitmqCluster")
+    assert forwarded == {"trustlens-api", f"{postgres}-rw", rabbitmq}
+    assert {"postgres", "rabbitmq"} <= set(of_kind("dev", "Service"))
+
+
+def named_secrets(overlay: str) -> set[str]:
+    return {
+        source["secret"]["name"]
+        for _, pod in pods(overlay)
+        for volume in pod["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+    }
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -155,13 +188,7 @@ def test_queues_that_scale_are_queues() -> None:
 
 def test_the_operators_secrets_are_those_of_the_servers_asked_for() -> None:
     [postgres], [rabbitmq] = of_kind("prod", "Cluster"), of_kind("prod", "RabbitmqCluster")
-    named = {
-        source["secret"]["name"]
-        for _, pod in pods("prod")
-        for volume in pod["volumes"]
-        for source in volume.get("projected", {}).get("sources", [])
-    }
-    assert named == {"trustlens", f"{postgres}-app", f"{rabbitmq}-default-user"}
+    assert named_secrets("prod") == {"trustlens", f"{postgres}-app", f"{rabbitmq}-default-user"}
 
 
 def test_prometheus_finds_each_service_by_what_is_on_it() -> None:
