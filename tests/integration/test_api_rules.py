@@ -133,6 +133,9 @@ async def test_rules_are_listed_by_trigger_and_mode(desk: Desk) -> None:
     assert await names(mode="off") == ["Three", "Two"]
     assert await names(trigger="order_placed", mode="off") == ["Two"]
     assert (await desk.api.get("/rules", params={"mode": "asleep"})).status == 400
+    wrong = await desk.api.get("/rules", params={"trigger": "nonsense"})
+    assert (wrong.status, list(wrong.json["data"]["params"])) == (400, ["trigger"])
+    assert "order_placed" in wrong.json["data"]["params"]["trigger"]
 
 
 # Evaluations ----------------------------------------------------------------------------------------------------------

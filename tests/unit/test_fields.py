@@ -9,7 +9,7 @@ from rule_engine.rules import Trigger
 from scorer.scoring import Segments
 from shared.conditions import Operator
 from shared.events import LOWEST_SCORES, SEGMENTS, Change, Dispute, EventData, OrderInfo, Refund, Snapshot, WebhookEvent
-from shared.fields import CONTEXTS, SPECS, FieldSpec, Group, fields_of
+from shared.fields import CONTEXTS, SPECS, TRIGGERS, FieldSpec, Group, fields_of
 from shared.misfits import OPERATORS, operators
 from support.events import event, order, snapshot
 
@@ -33,6 +33,7 @@ def test_an_event_has_values_for_the_fields_of_its_groups(trigger: str) -> None:
 
 def test_every_trigger_and_every_event_of_an_endpoint_has_a_context() -> None:
     assert set(CONTEXTS) == set(get_args(Trigger)) | set(get_args(WebhookEvent)) - {"test"}
+    assert get_args(Trigger) == TRIGGERS
 
 
 def test_each_group_is_of_some_event() -> None:

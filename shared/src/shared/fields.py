@@ -134,7 +134,9 @@ CONTEXTS: Mapping[str, frozenset[Group]] = {
     "card_testing_detected": _ALONE,
     "automation_triggered": _ALONE,
 }
-"""What each event has, by its name; rules start from all but automation_triggered."""
+"""What each event has, by its name."""
+TRIGGERS = tuple(name for name in CONTEXTS if name != "automation_triggered")
+"""The events that rules may start from."""
 
 
 def customer_fields(customer: Snapshot) -> dict[str, Value | None]:

@@ -30,6 +30,7 @@ from api.paging import MAX_PAGE, MAX_PER_PAGE, Page
 from api.scopes import Scope
 from api.values import EMAIL, Id, Line, Moment, Time, owned, printable, thing
 from shared.events import Segment, WebhookEvent
+from shared.fields import TRIGGERS
 
 SHORTEST_ID = 8
 """Digits that a list's `id` takes at least: what is shown of an id where there is no room for all of it."""
@@ -139,8 +140,15 @@ class AttemptListing(DeliveryListing):
 class RuleListing(EndpointListing):
     search: str | None = Field(default=None, max_length=200)
     """A part of the name, in any capitals."""
-    trigger: str | None = Field(default=None, max_length=64)
+    trigger: Annotated[str, WithJsonSchema({"type": "string", "enum": TRIGGERS})] | None = None
     mode: Literal["live", "shadow", "off"] | None = None
+
+    @field_validator("trigger")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in TRIGGERS:
+            raise ValueError(f"must be one of {', '.join(TRIGGERS)}")
+        return name
 
 
 class OfCustomer(_Query):
