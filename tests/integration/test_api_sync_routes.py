@@ -64,6 +64,28 @@ async def test_a_sync_that_was_given_up_is_gone_on_with_and_one_that_broke_begin
         assert (new != old, *row) == (True, "queued", position, done)
 
 
+async def test_a_connect_that_tries_another_key_ends_the_one_before_and_of_two_alike_there_is_one(
+    api: ApiClient, pool: asyncpg.Pool
+) -> None:
+    async def asked(secret: str) -> str:
+        given = {"delivery_url": DELIVERY, "url": "https://shop.example", "woocommerce": {**KEYS, "secret": secret}}
+        return str((await api.post("/store/connect", json=given)).json["job_id"])
+
+    wrong = await asked("cs_wrong")
+    first, again = await asyncio.gather(asked("cs_1"), asked("cs_1"))
+
+    assert wrong != first == again
+    assert [(await api.get(f"/jobs/{job}")).json["state"] for job in (wrong, first)] == ["cancelled", "queued"]
+    await api.request("DELETE", f"{BASE}/jobs/{first}")
+    assert await pool.fetchval("SELECT count(*) FROM api.jobs WHERE params ? 'access'") == 0
+
+
+async def test_a_shop_that_may_not_be_called_is_refused_by_its_field(reachable: ApiClient) -> None:
+    given = {"delivery_url": DELIVERY, "url": "https://127.0.0.1"}
+    answer = await reachable.post("/store/connect", json=given)
+    assert (answer.status, list(answer.json["data"]["params"])) == (400, ["url"])
+
+
 async def test_a_job_of_the_api_is_cancelled_by_it_and_takes_an_admin(reachable: ApiClient) -> None:
     job_id = (await reachable.post("/store/connect", json={"delivery_url": DELIVERY})).json["job_id"]
     writer = (await reachable.post("/keys", json={"name": "crm", "scopes": ["read", "write"]})).json["key"]

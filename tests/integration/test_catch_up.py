@@ -11,11 +11,12 @@ import pytest
 
 from api.ingest.topics import READ
 from api.settings import ApiSettings
-from api.stores import CreatedStore, save_settings
+from api.stores import CreatedStore, find_rest_access, save_settings
 from api.sync.settings import SyncSettings
 from shared.broker import Broker
 from shared.secrets import Vault
 from support import fake_store
+from support.fake_store import KEY, SECRET
 from support.queues import depth
 from support.syncing import Synced, ago, opened, orders, sync_settings, syncing
 
@@ -91,6 +92,32 @@ async def test_a_webhook_whose_making_nobody_heard_of_is_not_made_twice(
         job = await store.connect()
     assert [webhook["status"] for webhook in job["result"]["webhooks"]] == ["made"] * len(READ)
     assert len(await webhooks(store)) == len(READ)
+
+
+@pytest.mark.parametrize(("secret", "state", "kept"), [("cs_wrong", "failed", "cs_before"), (SECRET, "done", SECRET)])
+async def test_a_key_is_saved_once_the_store_has_taken_it_and_kept_nowhere_else(
+    store: Synced, api_settings: ApiSettings, pool: asyncpg.Pool, vault: Vault, secret: str, state: str, kept: str
+) -> None:
+    await save_settings(pool, vault, store.api.store.id, {"woocommerce": {"key": KEY, "secret": "cs_before"}})
+    given = {"url": store.fake.url, "woocommerce": {"key": KEY, "secret": secret}}
+    async with syncing(sync_settings(api_settings)):
+        job = await store.over(await store.ask("connect", delivery_url=store.delivery_url, **given))
+
+    access = await find_rest_access(pool, vault, store.api.store.id)
+    assert (job["state"], access and access.secret) == (state, kept)
+    params = json.loads(await pool.fetchval("SELECT params FROM api.jobs"))
+    assert params == {"delivery_url": store.delivery_url}
+
+
+async def test_after_a_connect_a_store_whose_last_poll_failed_is_polled_again(
+    store: Synced, api_settings: ApiSettings, pool: asyncpg.Pool
+) -> None:
+    await store.unpolled()
+    await pool.execute("UPDATE api.syncs SET poll_error = 'The store refuses the key.'")
+    async with syncing(sync_settings(api_settings)):
+        await store.connect()
+        row = await store.polled()
+    assert row["poll_error"] is None
 
 
 async def test_a_key_that_may_only_read_is_told_so(store: Synced, api_settings: ApiSettings) -> None:
@@ -188,6 +215,20 @@ async def test_a_webhook_that_the_store_gave_up_on_is_switched_on_and_one_that_s
         row = await store.polled(2)
         statuses = {webhook["id"]: webhook["status"] for webhook in await webhooks(store)}
     assert (statuses[1], statuses[2], statuses[other], row["poll_error"]) == ("active", "paused", "disabled", None)
+
+
+async def test_webhooks_that_are_none_are_no_reason_to_stop(store: Synced, often: SyncSettings) -> None:
+    async with syncing(often):
+        await store.polled()
+        for topic in ({}, {"topic": None}, {"topic": "a\0\ud800"}):
+            made = (await store.fake.ask("POST", "webhooks", {**topic, "delivery_url": store.delivery_url}))[1]
+            await store.fake.ask("PUT", f"webhooks/{made['id']}", {"status": "disabled"})
+        on = await store.polled(2)
+        await store.fake.ask("PUT", f"webhooks/{made['id']}", {"status": "disabled"})
+        await store.fake.quirks(read_only=True)
+        off = await store.polled(2)
+    assert on["poll_error"] is None
+    assert off["poll_error"].startswith("The webhook a is switched off in the store")
 
 
 async def test_where_the_key_may_not_switch_a_webhook_on_it_is_said(store: Synced, often: SyncSettings) -> None:

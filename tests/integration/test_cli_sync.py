@@ -66,7 +66,7 @@ async def ran(api: StandIn, *words: str, typed: str = "", **env: str) -> tuple[i
     return done.exit_code, done.output
 
 
-async def test_connect_saves_the_key_makes_the_webhooks_and_syncs(api):
+async def test_connect_gives_the_key_to_be_tried_makes_the_webhooks_and_syncs(api):
     webhooks = [
         {"topic": "order.created", "id": 7, "status": "made"},
         {"topic": "order.updated", "id": 8, "status": "enabled"},
@@ -79,11 +79,14 @@ async def test_connect_saves_the_key_makes_the_webhooks_and_syncs(api):
     )
     assert code == 0, output
     assert api.asked == [
-        ("PATCH", "/store", {"url": "https://shop.example", "woocommerce": {"key": "ck_typed", "secret": "cs_typed"}}),
         (
             "POST",
             "/store/connect",
-            {"delivery_url": f"https://trust.example/wp-json/trustlens/v1/ingest/woocommerce/{STORE}"},
+            {
+                "delivery_url": f"https://trust.example/wp-json/trustlens/v1/ingest/woocommerce/{STORE}",
+                "url": "https://shop.example",
+                "woocommerce": {"key": "ck_typed", "secret": "cs_typed"},
+            },
         ),
         ("POST", "/store/sync", {}),
     ]
@@ -96,8 +99,8 @@ async def test_connect_saves_the_key_makes_the_webhooks_and_syncs(api):
 async def test_the_saved_key_stays_where_none_is_typed_and_nothing_is_synced_unless_asked(api):
     words = ("connect", "https://shop.example", "--delivery-url", "https://trust.example", "--no-sync")
     assert (await ran(api, *words, typed="\n"))[0] == 0
-    assert api.asked[0][1:] == ("/store", {"url": "https://shop.example"})
-    assert [asked[1] for asked in api.asked] == ["/store", "/store/connect"]
+    [(_, path, given)] = api.asked
+    assert (path, given["url"], "woocommerce" in given) == ("/store/connect", "https://shop.example", False)
 
 
 async def test_a_script_gives_the_key_in_the_environment(api):

@@ -54,8 +54,9 @@ def credentials(key: str | None, secret: str | None) -> dict[str, str]:
 
 async def begin(api: Api, url: str, means: dict[str, str], base: str) -> str:
     """The id of the job."""
-    store = await api.patch("/store", {"url": url, **({"woocommerce": means} if means else {})})
-    answer = await api.post("/store/connect", {"delivery_url": delivered_to(base, store["id"])})
+    store = await api.get("/store")
+    given = {"url": url, **({"woocommerce": means} if means else {})}
+    answer = await api.post("/store/connect", {"delivery_url": delivered_to(base, store["id"]), **given})
     return str(answer["job_id"])
 
 

@@ -124,10 +124,13 @@ TRIAL: Mapping[str, Any] = {
 }
 BACKTEST: Mapping[str, Any] = {"a draft, over a month": {"days": 30, "rule": RULE["hold what is risky"]}}
 BACKTEST_SAVED: Mapping[str, Any] = {"a week": {"days": 7}}
+_INGEST = "https://trustlens.example.com/wp-json/trustlens/v1/ingest/woocommerce/01a20f98-1f0e-7c3a-9d5b-2f64c8a7b1e0"
 CONNECT: Mapping[str, Any] = {
-    "by our own address": {
-        "delivery_url": "https://trustlens.example.com/wp-json/trustlens/v1/ingest/woocommerce/"
-        "01a20f98-1f0e-7c3a-9d5b-2f64c8a7b1e0"
-    }
+    "with the key that is saved": {"delivery_url": _INGEST},
+    "with a new one": {
+        "delivery_url": _INGEST,
+        "url": "https://shop.example",
+        "woocommerce": {"key": "ck_0123", "secret": "cs_0123"},
+    },
 }
 SYNC: Mapping[str, Any] = {"all": {}, "a year": {"after": "2025-01-01", "before": "2026-01-01"}}

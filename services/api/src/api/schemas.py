@@ -324,6 +324,10 @@ SiteUrl = Annotated[
 class ConnectGiven(_Given):
     delivery_url: SiteUrl
     """Where the store sends its webhooks: our ingest URL, as the store's server reaches it."""
+    url: SiteUrl | None = None
+    """The shop's address; without it the saved one. Saved once the shop has taken the key."""
+    woocommerce: WooCommerceGiven | None = None
+    """A key of the shop's REST API; without it the saved one. Saved once the shop has taken it."""
 
 
 class SyncGiven(_Given):

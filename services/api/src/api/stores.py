@@ -16,7 +16,7 @@ from api.schemas import ApiKey, shop_address
 from api.scopes import Scope
 from shared.db import Connection, Pool
 from shared.ids import uuid7
-from shared.secrets import Vault, generate
+from shared.secrets import NoKeyError, Vault, generate
 from shared.targets import MASK
 
 PREFIX_LENGTH = 11
@@ -187,7 +187,20 @@ async def find_rest_access(pool: Pool, vault: Vault, store_id: UUID) -> RestAcce
     return RestAccess(row["url"], means["key"], means["secret"])
 
 
-async def save_settings(pool: Pool, vault: Vault, store_id: UUID, changes: Mapping[str, Any]) -> None:
+def seal_access(vault: Vault, access: RestAccess) -> str:
+    """As a job carries it until the store has taken it."""
+    return vault.seal(json.dumps([access.url, access.key, access.secret]).encode()).decode()
+
+
+def open_access(vault: Vault, sealed: str) -> RestAccess | None:
+    """None: it was sealed with a key that is none of ours any more."""
+    try:
+        return RestAccess(*json.loads(vault.open(sealed.encode())))
+    except NoKeyError:
+        return None
+
+
+async def save_settings(pool: Pool | Connection, vault: Vault, store_id: UUID, changes: Mapping[str, Any]) -> None:
     """`name`, `url`, `enforce_blocking`; sealed: `stripe_secret`, and `smtp` and `woocommerce`, which None forgets.
 
     The revision tells every dispatcher.

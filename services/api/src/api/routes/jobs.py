@@ -13,6 +13,7 @@ from api.scopes import Scope, allows
 from api.state import STATE
 from api.store import jobs as store
 from api.stores import Key
+from api.sync.store import forget_access
 from shared import jobs
 
 _OWNERS: dict[str, tuple[str | None, Scope]] = {
@@ -43,6 +44,7 @@ async def cancel(request: web.Request, key: Key) -> web.Response:
         await commands.ask(request, key, owner, "job.cancel", {"job_id": str(job.id)})
     else:
         await jobs.cancel(request.app[STATE].pool, schema, key.store_id, job.id)
+        await forget_access(request.app[STATE].pool, job.id)
     _, job = await _find(request, key)
     return as_json(job)
 

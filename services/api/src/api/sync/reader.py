@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from api.ingest.intake import count, take
-from api.stores import RestAccess, StoreSecrets, find_rest_access, find_secrets
+from api.stores import RestAccess, StoreSecrets, find_rest_access, find_secrets, open_access, save_settings
 from api.sync import history, store
 from api.sync.history import Became, Kind, Lane, Seen
 from api.sync.store import Known
@@ -48,16 +48,29 @@ class Reader:
         self._vault = vault
         self._partitions = partitions
 
-    async def find(self, store_id: UUID) -> tuple[Shop, StoreSecrets]:
-        """
+    async def find(self, store_id: UUID, sealed: str | None = None) -> tuple[Shop, StoreSecrets]:
+        """By the saved key, or by a `sealed` one that is yet to be tried.
+
         Raises:
             StoreError: there is no key to its REST API any more.
         """
-        access: RestAccess | None = await find_rest_access(self._pool, self._vault, store_id)
+        access: RestAccess | None = (
+            open_access(self._vault, sealed) if sealed else await find_rest_access(self._pool, self._vault, store_id)
+        )
         secrets = await find_secrets(self._pool, self._vault, store_id)
         if access is None or secrets is None:
             raise StoreError("No key of the store's REST API is saved any more.")
         return Shop(store_id, access), secrets
+
+    async def keep_access(self, job_id: UUID, shop: Shop) -> None:
+        """Save the key that a job tried, in the place of another, and the address with it."""
+        means = {"key": shop.access.key, "secret": shop.access.secret}
+        async with self._pool.acquire() as connection, connection.transaction():
+            await save_settings(connection, self._vault, shop.id, {"url": shop.access.url, "woocommerce": means})
+            await store.forget_access(connection, job_id)
+
+    async def forget_access(self, job_id: UUID) -> None:
+        await store.forget_access(self._pool, job_id)
 
     async def total(self, shop: Shop, kind: Kind, params: Mapping[str, str], *, tries: int) -> tuple[int | None, int]:
         """How many rows there are (None: the store does not say), and how many requests it took to know."""

@@ -59,6 +59,22 @@ async def find_unfinished(connection: Connection, store_id: UUID, kind: str, par
     return found
 
 
+async def list_unfinished(connection: Connection, store_id: UUID, kind: str) -> list[tuple[UUID, dict[str, Any]]]:
+    """Jobs of a kind that are not over, and what they are to do."""
+    rows = await connection.fetch(
+        "SELECT id, params FROM api.jobs WHERE store_id = $1 AND kind = $2 AND state IN ('queued', 'running')"
+        " ORDER BY created_at",
+        store_id,
+        kind,
+    )
+    return [(row["id"], json.loads(row["params"])) for row in rows]
+
+
+async def forget_access(connection: Connection | Pool, job_id: UUID) -> None:
+    """A job keeps no key, sealed as it is, once it is saved or was refused."""
+    await connection.execute("UPDATE api.jobs SET params = params - 'access' WHERE id = $1", job_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Left:
     """Where the latest job of its kind was given up."""
@@ -212,9 +228,11 @@ async def finish_poll(
 
 
 async def save_delivery_url(connection: Connection, store_id: UUID, url: str) -> None:
+    """A store whose last poll failed is polled again at once: what was wrong may be mended."""
     await connection.execute(
-        "INSERT INTO api.syncs (store_id, delivery_url) VALUES ($1, $2)"
-        " ON CONFLICT (store_id) DO UPDATE SET delivery_url = EXCLUDED.delivery_url",
+        "INSERT INTO api.syncs AS s (store_id, delivery_url) VALUES ($1, $2)"
+        " ON CONFLICT (store_id) DO UPDATE SET delivery_url = EXCLUDED.delivery_url,"
+        " polled_at = CASE WHEN s.poll_error IS NULL THEN s.polled_at END",
         store_id,
         url,
     )

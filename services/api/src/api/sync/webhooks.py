@@ -49,14 +49,19 @@ class Webhooks:
         """The job `connect`, in one page.
 
         Raises:
-            GivenUpError: the store does not let us. What is made by then is told, and kept by the next try.
+            GivenUpError: the store does not let us. What is made by then is told, and kept by the next try. The key is
+            saved if the store has taken it, also where it may only read.
         """
         done: list[Webhook] = []
         url = job.params["delivery_url"]
         try:
-            shop, secrets = await self._reader.find(job.store_id)
-            await self._ensure(shop, secrets, url, done)
+            shop, secrets = await self._reader.find(job.store_id, job.params.get("access"))
+            there = await self.listed(shop)
+            if "access" in job.params:
+                await self._reader.keep_access(job.id, shop)
+            await self._ensure(shop, secrets, url, there, done)
         except StoreError as error:
+            await self._reader.forget_access(job.id)
             raise GivenUpError(str(error), {**_result(done), "error": str(error)}) from None
 
         async def connected(transaction: Transaction, job: Job) -> Found:
@@ -65,9 +70,10 @@ class Webhooks:
 
         return connected
 
-    async def _ensure(self, shop: Shop, secrets: StoreSecrets, url: str, done: list[Webhook]) -> None:
+    async def _ensure(
+        self, shop: Shop, secrets: StoreSecrets, url: str, there: Sequence[Row], done: list[Webhook]
+    ) -> None:
         """One for each topic; `done` is told of each as soon as it is there."""
-        there = await self.listed(shop)
         for topic in READ:
             found = _found(there, url, topic)
             webhook = await (
