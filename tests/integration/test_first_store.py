@@ -5,6 +5,8 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import pytest
+from pydantic import ValidationError
 
 from api import stores
 from api.first_store import FirstStoreSettings, run
@@ -46,3 +48,17 @@ async def test_a_key_that_was_revoked_does_not_come_back(
     await pool.execute("UPDATE api.keys SET revoked_at = now()")
     assert not await run(given)
     assert await stores.find_key(pool, stores.key_digest(given.api_key)) is None
+
+
+async def test_it_waits_for_the_migrations(database_url: str, pool: asyncpg.Pool, secret_keys: str) -> None:
+    await pool.execute("ALTER TABLE alembic_version RENAME TO not_yet")
+    making = asyncio.create_task(run(settings(database_url, secret_keys)))
+    assert not (await asyncio.wait({making}, timeout=0.2))[0]
+    await pool.execute("ALTER TABLE not_yet RENAME TO alembic_version")
+    assert await making
+
+
+@pytest.mark.parametrize("wrong", [{"store_url": "shop.example"}, {"store_name": " "}])
+def test_what_no_store_can_be_made_of_is_a_mistake_in_the_settings(secret_keys: str, wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        settings("postgresql://nowhere", secret_keys, **wrong)

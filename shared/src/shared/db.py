@@ -119,7 +119,7 @@ async def _nothing_to_reset(_: "asyncpg.Connection") -> None:
     """
 
 
-async def require_schema(pool: "asyncpg.Pool") -> None:
+async def require_schema(pool: "asyncpg.Pool | asyncpg.Connection") -> None:
     """
     Raises:
         SchemaTooOldError: the database is behind this code. A newer one is fine: migrations go first.
