@@ -313,6 +313,27 @@ async def test_a_version_is_restored_with_the_targets_it_had(owner: Owner, pool:
     assert (await owner.refusal("rule.restore", made["id"], version=2**40))[0] == 400
 
 
+async def test_a_restored_version_signs_with_the_secret_that_its_target_has_now(
+    owner: Owner, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    action = {**TO_URL, "secret": "leaked, and longer than 32 characters", "headers": {"X-Key": "old"}}
+    made = await owner.created(actions=[action])
+    renewed = {**made["actions"][0], "secret": SECRET, "headers": {"X-Key": "new"}}
+    await owner.done("rule.patch", made, fields={"actions": [renewed]})
+    await owner.done("rule.restore", made, version=1)
+
+    (target,) = await pool.fetch("SELECT secret, headers FROM rule_engine.targets")
+    assert vault.open(target["secret"]).decode() == SECRET
+    assert json.loads(vault.open(target["headers"])) == {"X-Key": "new"}
+
+
+async def test_values_of_headers_are_not_restored_to_a_host_that_never_had_them(owner: Owner) -> None:
+    made = await owner.created(actions=[{**TO_URL, "secret": SECRET, "headers": {"X-Key": "old"}}])
+    moved = {**made["actions"][0], "url": "https://elsewhere.example/", "headers": {"X-Key": "new"}}
+    await owner.done("rule.patch", made, fields={"actions": [moved]})
+    assert (await owner.refusal("rule.restore", made["id"], version=1))[0] == 400
+
+
 async def test_a_rule_that_no_longer_validates_can_be_switched_off_and_not_otherwise_changed(
     owner: Owner, pool: asyncpg.Pool
 ) -> None:
