@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from api.schemas import Customer, CustomerWithEmail, ListedCustomer, ListedCustomerWithEmail
 from api.settings import ApiSettings
@@ -302,13 +303,16 @@ async def test_the_scorer_s_refusal_is_the_answer(api: ApiClient, pool: asyncpg.
     }
 
 
-async def test_when_the_scorer_does_not_answer_in_time_the_caller_hears_503(
+async def test_when_the_scorer_does_not_answer_in_time_the_caller_hears_503_and_the_log_warns(
     api_settings: ApiSettings, api_store: CreatedStore
 ) -> None:
     async with serving(api_settings.model_copy(update={"command_seconds": 0.2}), api_store) as api:
-        answer = await api.request("PATCH", f"{BASE}/customers/{HASH}", json={"is_blocked": False})
+        with capture_logs() as logs:
+            answer = await api.request("PATCH", f"{BASE}/customers/{HASH}", json={"is_blocked": False})
 
     assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (503, "trustlens_no_answer", "5")
+    [told] = [line for line in logs if line.get("code") == "trustlens_no_answer"]
+    assert (told["event"], told["log_level"]) == ("api.unavailable", "warning")
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,11 @@ def _route(request: web.Request) -> str | None:
 
 
 def _refused(request: web.Request, error: ApiError) -> web.Response:
-    # Without the fields' names: of those we do not know, the caller made them up.
-    log.info("api.refused", route=_route(request), method=request.method, status=error.status, code=error.code)
+    if error.status == 503:
+        log.warning("api.unavailable", route=_route(request), code=error.code)
+    else:
+        # Without the fields' names: of those we do not know, the caller made them up.
+        log.info("api.refused", route=_route(request), method=request.method, status=error.status, code=error.code)
     return response(error)
 
 
