@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import growth, hub, memory, people
+from bench import capacity, growth, hub, memory, people
 from bench.commits import Commits
 from bench.explain import whole_reads
 from bench.lookup import content_length
 from bench.metrics import Reading
 from bench.population import Population, hmac_keys
-from bench.report import BEGIN, END, Bound, Figure, Result, as_json, markdown, replaced, written
+from bench.report import BEGIN, DOCUMENTS, END, Bound, Figure, Result, as_json, markdown, replaced, write, written
 from bench.stack import Shop, alone
 from local_stack.errors import StackError
 from local_stack.folder import Folder
@@ -124,6 +124,33 @@ def test_only_the_tables_of_a_document_are_replaced():
 def test_a_document_without_a_place_for_tables_is_left_alone():
     with pytest.raises(ValueError, match="missing"):
         replaced("Before.\nAfter.\n", "new")
+
+
+def end_to_end() -> Result:
+    costs = [Figure(f"processor of {name}", 600, "µs/order") for name in (*capacity.SERVICES, "Postgres", "RabbitMQ")]
+    written_by = [name.replace("-", "_") for name in capacity.SERVICES]
+    rows = [Figure(f"{what} {name}", 1000, "an order") for name in written_by for what in ("rows of", "kept by")]
+    sent = [Figure(f"messages of {name}", 1, "an order") for name in capacity.SERVICES]
+    return Result("end_to_end", [*costs, *rows, *sent, Figure("write-ahead log", 2000, "bytes/order")])
+
+
+def test_the_documents_have_a_place_for_what_the_bench_makes_and_keep_the_rest(tmp_path: Path):
+    for name in ("performance.md", "scaling.md"):
+        (tmp_path / name).write_text((DOCUMENTS / name).read_text(encoding="utf-8"), encoding="utf-8")
+    write([told_by(end_to_end())], tmp_path)
+    for name in ("performance.md", "scaling.md"):
+        before, after = ((folder / name).read_text(encoding="utf-8") for folder in (DOCUMENTS, tmp_path))
+        assert before.partition(BEGIN)[0] == after.partition(BEGIN)[0]
+        assert before.partition(END)[2] == after.partition(END)[2]
+    assert "| processes of scorer | 1 | 1 | 10 |" in (tmp_path / "scaling.md").read_text(encoding="utf-8")
+    assert "| RabbitMQ | 600 | | | 5.0 carried |" in (tmp_path / "scaling.md").read_text(encoding="utf-8")
+
+
+@given(st.floats(1, 1e5), st.floats(1, 1e4))
+def test_so_many_processes_are_planned_that_none_is_too_busy_and_no_more(rate: float, micros: float):
+    planned, used = capacity.cores(rate, micros), rate * micros / 1e6
+    assert used <= planned * capacity.BUSY * (1 + 1e-9)
+    assert planned == 1 or used > (planned - 1) * capacity.BUSY * (1 - 1e-9)
 
 
 def test_memory_that_grows_after_the_warm_up_is_not_flat_and_before_it_may():

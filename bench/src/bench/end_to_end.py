@@ -87,4 +87,5 @@ def _costs(each: Used) -> list[Figure]:
     services = [name.replace("-", "_") for name in SERVICES]
     written = [Figure(f"rows of {name}", each.rows.get(name, nan), "rows/order") for name in services]
     kept = [Figure(f"kept by {name}", each.kept.get(name, nan), "bytes/order") for name in services]
-    return [*processors, *written, *kept, Figure("write-ahead log", each.log, "bytes/order")]
+    sent = [Figure(f"messages of {name}", each.messages[name], "messages/order") for name in SERVICES]
+    return [*processors, *written, *kept, *sent, Figure("write-ahead log", each.log, "bytes/order")]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 GROWTH = 0.01
 """What may be left undone of what is posted, for a rate to count as sustained: less is not told from noise in 20 s."""
+NOISE_SECONDS = 0.1
+"""How much more work may lie about in the last quarter than in the second, however short the time."""
 LATE_SECONDS = 1.0
 """How much work may lie about in the end: more is a queue, even if it no longer grows."""
 STEPS = 200
@@ -45,10 +47,18 @@ class Flow:
         return sum(under_way(self.due.values(), self.done.values(), moments)) / STEPS
 
     @property
+    def seconds(self) -> float:
+        return max(self.due.values()) - min(self.due.values())
+
+    @property
+    def grown(self) -> float:
+        """Orders by which the backlog grew, from the second quarter to the last: in half of the time."""
+        return self.backlog(0.75, 1) - self.backlog(0.25, 0.5)
+
+    @property
     def growth(self) -> float:
-        """Orders a second by which the backlog grew, from the second quarter to the last."""
-        seconds = max(self.due.values()) - min(self.due.values())
-        return (self.backlog(0.75, 1) - self.backlog(0.25, 0.5)) / max(seconds / 2, 1e-9)
+        """The same, for each second."""
+        return self.grown / max(self.seconds / 2, 1e-9)
 
     @property
     def sustained(self) -> bool:

@@ -41,6 +41,8 @@ class Used:
     """Inserted, updated and deleted, by the schema of whose service they are."""
     kept: Mapping[str, float]
     """Bytes of tables, indexes and TOAST."""
+    messages: Mapping[str, float]
+    """Sent, by the service that sent them."""
     log: float
     """Bytes of write-ahead log."""
 
@@ -54,6 +56,7 @@ class Used:
             shares(self.processors, later.processors),
             shares(self.rows, later.rows),
             shares(self.kept, later.kept),
+            shares(self.messages, later.messages),
             (later.log - self.log) / orders,
         )
 
@@ -121,5 +124,9 @@ async def _used(system: System) -> Used:
         rows = await pool.fetch(_WRITTEN)
         log = await pool.fetchval("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float")
     return Used(
-        system.processors(), {row["owner"]: row["rows"] for row in rows}, {r["owner"]: r["bytes"] for r in rows}, log
+        system.processors(),
+        {row["owner"]: row["rows"] for row in rows},
+        {row["owner"]: row["bytes"] for row in rows},
+        {name: (await system.read(name)).total("trustlens_outbox_published_total") for name in system.services},
+        log,
     )

@@ -1,7 +1,8 @@
 """What was measured: figures, the bounds they must keep, a table for people and JSON for machines.
 
-`python -m bench.report FILE…` makes the tables of docs/performance.md from such JSON. Of a scenario that several files
-have, the last one's is shown; so a file of a few scenarios, measured again, is named after the one of all.
+`python -m bench.report FILE…` makes the tables of docs/performance.md, and those of docs/scaling.md, from such JSON.
+Of a scenario that several files have, the last one's is shown; so a file of a few scenarios, measured again, is named
+after the one of all.
 """
 
 import json
@@ -16,9 +17,10 @@ from typing import Any, Literal
 
 from rich.table import Table
 
+from bench import capacity
 from local_stack.folder import CHECKOUT
 
-DOCUMENT = CHECKOUT / "docs" / "performance.md"
+DOCUMENTS = CHECKOUT / "docs"
 BEGIN, END = "<!-- made by python -m bench.report: begin -->\n", "<!-- made by python -m bench.report: end -->\n"
 
 
@@ -138,7 +140,7 @@ def markdown(runs: Sequence[Mapping[str, Any]]) -> str:
 def _where(run: Mapping[str, Any]) -> str:
     at = run["machine"]
     return (
-        f"{run['began'][:10]}, {at['cores']} cores ({at['processor']}), {at['memory']}, {at['system']}, "
+        f"{run['began'][:10]}, {at['cores']} cores ({at['processor']}), {at['memory']}, {at['system'].partition('-')[0]}, "
         f"Python {at['python']}, Postgres {at['postgres']}, RabbitMQ {at['rabbitmq']}:"
     )
 
@@ -170,6 +172,18 @@ def replaced(document: str, tables: str) -> str:
     return f"{before}{begin}\n{tables}\n{end}{after}"
 
 
+def write(runs: Sequence[Mapping[str, Any]], folder: Path = DOCUMENTS) -> None:
+    """Into the documents."""
+    _into(folder / "performance.md", markdown(runs))
+    for run in runs:
+        for result in run["results"]:
+            if result["scenario"] == "end_to_end":
+                _into(folder / "scaling.md", f"{_where(run)}\n\n{capacity.tables(result)}\n")
+
+
+def _into(document: Path, tables: str) -> None:
+    document.write_text(replaced(document.read_text(encoding="utf-8"), tables), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    told = [json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:]]
-    DOCUMENT.write_text(replaced(DOCUMENT.read_text(encoding="utf-8"), markdown(told)), encoding="utf-8")
+    write([json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:]])

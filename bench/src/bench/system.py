@@ -16,6 +16,7 @@ from bench import dispatching, metrics, stack
 from bench.asking import BASE
 from bench.custom import LARGE
 from bench.dispatching import REACH, ReceiverProcess
+from bench.metrics import Reading
 from bench.stack import Site, Track
 from local_stack.errors import StackError
 from local_stack.services import STOP_SIGNALS, ServiceProcess
@@ -51,6 +52,10 @@ class System:
             if pid is None:
                 raise StackError(f"{name} ended:\n{self.services[name].process.last_lines()}")
         return {name: pid for name, pid in found.items() if pid}
+
+    async def read(self, name: str) -> Reading:
+        """What a service tells of itself."""
+        return await asyncio.to_thread(metrics.read, self.services[name].url)
 
     def processors(self) -> dict[str, float]:
         """Seconds that each has used: services, servers, who posts and who receives."""
