@@ -38,11 +38,11 @@ check: .venv/ready ## Lint, formatting, types, and who may import whom
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: .venv/ready ## Measure scorer, rule engine and dispatcher on servers of its own; fails where a bound is missed (ORDERS=file: score these)
+bench: .venv/ready ## Measure every service and the whole system on servers of its own; fails where a bound is missed (ORDERS=file: score these)
 	@$(BIN)/python -m bench $(if $(ORDERS),--orders $(ORDERS))
 
 .PHONY: bench-full
-bench-full: .venv/ready ## The same with a million customers: half an hour and 30 GB the first time
+bench-full: .venv/ready ## The same with a million customers, and ten minutes of steady load: an hour and 30 GB the first time
 	@$(BIN)/python -m bench --full $(if $(ORDERS),--orders $(ORDERS))
 
 .PHONY: faults

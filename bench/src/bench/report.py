@@ -139,8 +139,9 @@ def markdown(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def _where(run: Mapping[str, Any]) -> str:
     at = run["machine"]
+    system = at["system"].partition("-")[0]
     return (
-        f"{run['began'][:10]}, {at['cores']} cores ({at['processor']}), {at['memory']}, {at['system'].partition('-')[0]}, "
+        f"{run['began'][:10]}, {at['cores']} cores ({at['processor']}), {at['memory']}, {system}, "
         f"Python {at['python']}, Postgres {at['postgres']}, RabbitMQ {at['rabbitmq']}:"
     )
 
