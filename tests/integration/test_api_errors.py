@@ -160,6 +160,32 @@ async def test_a_body_that_does_not_come_is_408(api_settings: ApiSettings, api_s
     assert (answer.status, answer.json["code"]) == (408, "rest_request_timeout")
 
 
+@pytest.mark.parametrize("before", [b"", b"HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n"], ids=["first", "later"])
+@pytest.mark.parametrize(
+    ("begun", "dripping"), [(b"", b""), (b"GET /healthz HTTP/1.1\r\nX-Slow: ", b""), (b"GET /", b"a")]
+)
+async def test_who_sends_no_whole_head_in_time_is_hung_up_on_however_slowly_it_goes_on(
+    api_settings: ApiSettings, api_store: CreatedStore, before: bytes, begun: bytes, dripping: bytes
+) -> None:
+    async with serving(api_settings.model_copy(update={"idle_seconds": 0.3}), api_store) as api:
+        address = urlsplit(api.origin)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(before + begun)
+        reading = asyncio.create_task(reader.read())
+        while not reading.done():
+            writer.write(dripping)
+            await asyncio.wait({reading}, timeout=0.02)
+        writer.close()
+
+    assert (await reading).count(b"HTTP/1.1 200 OK") == bool(before)
+
+
+async def test_no_answer_tells_versions(api: ApiClient) -> None:
+    answers = [await api.get("/stats"), await api.get("/nothing"), await raw(api, b"nonsense\r\n\r\n")]
+
+    assert [answer.headers["Server"] for answer in answers] == ["TrustLens"] * 3
+
+
 async def test_a_body_that_breaks_off_leaves_nothing_behind(api: ApiClient, pool: asyncpg.Pool) -> None:
     address = urlsplit(api.origin)
     _, writer = await asyncio.open_connection(address.hostname, address.port)

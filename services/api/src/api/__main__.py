@@ -38,7 +38,9 @@ async def run(
             steps=service.steps,
             stuck_seconds=service.stuck_seconds,
         )
-        runner, service.port = await protocol.serve(app, settings.host, settings.port)
+        runner, service.port = await protocol.serve(
+            app, settings.host, settings.port, idle_seconds=settings.idle_seconds
+        )
         structlog.get_logger().info("service.listening", port=service.port)
         listening(service.port)
         # The requests in hand end before the intake that they wait for: work before plumbing.

@@ -14,6 +14,8 @@ log = structlog.get_logger()
 
 MAX_LINE = 32 * 1024
 """Bytes of a request's first line: a parameter that is far too long is told by its name, in answers of our own."""
+NAME = "TrustLens"
+"""Of who answers; aiohttp would tell its version and Python's, from which is read what they are vulnerable to."""
 
 
 class Protocol(web.RequestHandler):
@@ -47,6 +49,7 @@ class Protocol(web.RequestHandler):
         """Also what is raised before a handler is asked: an Expect header that nobody can meet."""
         if isinstance(resp, web.HTTPException):
             resp = errors.of_http(resp, request.method)
+        resp.headers["Server"] = NAME
         return await super().finish_response(request, resp, start_time)
 
     def log_exception(self, *_: Any, exc_info: BaseException | None = None, **__: Any) -> None:
@@ -68,14 +71,17 @@ def _unreadable(status: int, error: BaseException | None) -> web.Response:
 
 
 class Site(web.BaseSite):
-    """Where connections are taken."""
+    """Where connections are taken. One that has no request in hand for `idle_seconds` is closed, also where a head has
+    come in part: however slowly it comes, it gets no more time than that.
+    """
 
-    __slots__ = ("_host", "_port")
+    __slots__ = ("_host", "_idle_seconds", "_port")
 
-    def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
+    def __init__(self, runner: web.AppRunner, host: str, port: int, *, idle_seconds: float) -> None:
         super().__init__(runner)
         self._host = host
         self._port = port
+        self._idle_seconds = idle_seconds
 
     @property
     def name(self) -> str:
@@ -89,14 +95,20 @@ class Site(web.BaseSite):
 
         def connected() -> Protocol:
             none: Any = None  # as AppRunner hands it on, against the signature
-            return Protocol(server, loop=loop, access_log=none, max_line_size=MAX_LINE)
+            return Protocol(
+                server,
+                loop=loop,
+                access_log=none,
+                max_line_size=MAX_LINE,
+                keepalive_timeout=self._idle_seconds,
+            )
 
         self._server = await loop.create_server(connected, self._host, self._port, backlog=self._backlog)
 
 
-async def serve(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
+async def serve(app: web.Application, host: str, port: int, *, idle_seconds: float) -> tuple[web.AppRunner, int]:
     """Start listening; the runner (to clean up) and the port in use."""
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
-    await Site(runner, host, port).start()
+    await Site(runner, host, port, idle_seconds=idle_seconds).start()
     return runner, runner.addresses[0][1]

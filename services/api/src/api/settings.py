@@ -21,6 +21,9 @@ class ApiSettings(ReachSettings):
     """How long a statement may take before the caller is told 503; below the 60 s that WooCommerce waits."""
     body_seconds: float = Field(default=60, gt=0, le=600)
     """How long a request's body may take to arrive; who sends slower is told 408."""
+    idle_seconds: float = Field(default=75, gt=0, le=3600)
+    """How long a connection may stay open without a request: until the next one's head is whole, that is, so nobody
+    holds connections by sending it slowly. Above the 60 s for which nginx and most proxies keep theirs."""
     gather_seconds: float = Field(default=0.003, ge=0, le=1)
     """How long the first input waits for others to share its commit with: a store does not notice 3 ms."""
     commit_seconds: float = Field(default=10, gt=0, le=50)
