@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from time import process_time
 from typing import Any
 
 import pytest
@@ -116,6 +117,39 @@ def test_a_store_says_in_two_ways_how_long_to_wait_and_is_believed_within_limits
 )
 def test_of_an_answer_only_a_page_s_first_words_are_logged_and_nothing_personal(body: str, shown: str) -> None:
     assert begins(body.encode()) == shown
+
+
+def test_what_a_store_says_is_repeated_without_keys_and_addresses() -> None:
+    verdict = judge(error(401, "x", "Key ck_12ab of <b>jane@example.com</b> and user 4821 is locked."), NOW)
+    assert isinstance(verdict, Never)
+    assert verdict.words.startswith("The store refuses the key (401: Key … of … and user … is locked.): ")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error(401, "x", "<script " * 100_000),
+        error(401, "x", "<" * 1_000_000),
+        heard(200, "x" + "[" * 4_000_000),
+        heard(200, "x" + "[" * 49 + '["abc",1],' * 200_000),
+    ],
+)
+def test_an_answer_that_is_made_to_be_hard_to_read_is_read_at_once(answer: Heard) -> None:
+    began = process_time()
+    judge(answer, NOW)
+    assert process_time() - began < 2  # or minutes, and nobody else is served
+
+
+def test_a_place_that_no_text_can_hold_is_not_repeated() -> None:
+    verdict = judge(heard(301, "", Location="https://a\udcff\0b.example/"), NOW)
+    assert verdict == Never("The store's URL leads elsewhere, to https://ab.example: save the address it has now.")
+
+
+@pytest.mark.parametrize("zone", ["-2300", "+99999999999999999999"])
+def test_a_clock_beyond_all_calendars_is_none(zone: str) -> None:
+    date = f"Fri, 31 Dec 9999 23:59:59 {zone}"
+    assert judge(heard(Date=date), NOW) == Told([])
+    assert retry_after(date, NOW) == 0
 
 
 @given(

@@ -6,20 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any, TypeAlias
 
 LONGEST_WAIT = 300.0
 """Seconds that a Retry-After may make us wait: whoever asked for this looks at it."""
 SHOWN = 200
 """Characters of what a store says that are repeated."""
+LOOKED_AT = 4096
+"""Characters in which they are looked for: tags that are never closed take time by the square of a text's length."""
 
 _PASSING = frozenset({401, 403, 408, 425, 429})
 """Statuses that may be others the next time; the first two where it is not WooCommerce that says so."""
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
-_PERSONAL = re.compile(r"\S+@\S+|\d{3,}")
+_PERSONAL = re.compile(r"\S+@\S+|\b[cs][ks]_\w+|\d{3,}")
+"""Addresses, keys of WooCommerce's and of others, numbers."""
 _START = re.compile(r"[\[{]")
 _NOISE_TRIED = 50
 """Brackets in what stands before the JSON: each might be its beginning."""
+_NOISE_READ = 10_000
+"""Characters: what is JSON for so long is no notice of PHP's, so where it breaks off, it was what we asked for."""
 
 NEW_KEY = (
     "make a key in WooCommerce, under Settings → Advanced → REST API, for an administrator and with the right to read"
@@ -101,18 +107,24 @@ def _json(body: bytes) -> tuple[Any, str]:
     """The list or object that the body is, or ends with behind the notices of a badly set up PHP, and those notices."""
     text = body.decode("utf-8-sig", "replace").lstrip()
     if _START.match(text):  # what is cut off ends with parts that are whole: none of them was asked for
-        return _loaded(text), ""
-    for start in list(_START.finditer(text))[:_NOISE_TRIED]:
-        if (value := _loaded(text[start.start() :])) is not None:
+        return _loaded(text)[0], ""
+    for start in islice(_START.finditer(text), _NOISE_TRIED):
+        value, read = _loaded(text[start.start() :])
+        if value is not None:
             return value, begins(text[: start.start()].encode()) or "?"
+        if read > _NOISE_READ:
+            break
     return None, ""
 
 
-def _loaded(text: str) -> Any:
+def _loaded(text: str) -> tuple[Any, int]:
+    """With how far it could be read, where it is no JSON."""
     try:
-        return json.loads(text)
+        return json.loads(text), len(text)
+    except json.JSONDecodeError as error:
+        return None, error.pos
     except (ValueError, RecursionError):
-        return None
+        return None, 0
 
 
 def _later(heard: Heard, now: datetime) -> Again:
@@ -140,9 +152,9 @@ def retry_after(header: str, now: datetime) -> float:
 def _date(header: str) -> datetime | None:
     try:
         at = parsedate_to_datetime(header)
-    except ValueError:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _number(header: str) -> int | None:
@@ -151,7 +163,7 @@ def _number(header: str) -> int | None:
 
 def _no_api(code: Any) -> str:
     if isinstance(code, str) and code != "rest_no_route":
-        return f"The store has no such thing (404: {printable(code)})."
+        return f"The store has no such thing (404: {_impersonal(code)})."
     return (
         "There is no WooCommerce REST API at the store's URL (404): is it the address of the shop itself, is"
         " WooCommerce switched on, and are the permalinks (Settings → Permalinks) other than Plain?"
@@ -160,18 +172,24 @@ def _no_api(code: Any) -> str:
 
 def _moved(location: str) -> str:
     where = re.match(r"https?://[^/?#\s]{1,200}", location)
-    return f"The store's URL leads elsewhere{f', to {where.group()}' if where else ''}: save the address it has now."
+    there = f", to {printable(where.group())}" if where else ""
+    return f"The store's URL leads elsewhere{there}: save the address it has now."
 
 
 def _message(told: Any) -> str:
     message = told.get("message") if isinstance(told, dict) else None
-    return printable(message) if isinstance(message, str) else "no reason given"
+    return _impersonal(message) if isinstance(message, str) else "no reason given"
 
 
 def printable(text: str) -> str:
     """One line of what a store says, without tags, at most SHOWN characters."""
-    line = " ".join(_TAGS.sub(" ", text).split())
+    line = " ".join(_TAGS.sub(" ", text[:LOOKED_AT]).split())
     return "".join(character for character in line if character.isprintable())[:SHOWN]
+
+
+def _impersonal(text: str) -> str:
+    """As `printable`, without what looks like an address, a key or a number: these words go into logs, too."""
+    return _PERSONAL.sub("…", printable(text))
 
 
 def _is_page(body: bytes) -> bool:
@@ -179,10 +197,10 @@ def _is_page(body: bytes) -> bool:
 
 
 def begins(body: bytes) -> str:
-    """The first words of a page or a notice, without what looks like an address or a number. "" of anything else.
+    """The first words of a page or a notice, impersonal. "" of anything else.
 
     What is cut off in the middle of an order is nobody's to read in a log.
     """
     if not _is_page(body):
         return ""
-    return _PERSONAL.sub("…", printable(body[:4096].decode("utf-8", "replace")))[:80]
+    return _impersonal(body[:LOOKED_AT].decode("utf-8", "replace"))[:80]
