@@ -122,18 +122,22 @@ class CatchUp:
     async def _polled(self, claimed: Claimed) -> tuple[str | None, datetime | None]:
         """What is wrong, and the new watermark (None: not all was read, so it stays)."""
         try:
-            shop, secrets = await self._reader.find(claimed.store_id)
-            watermark = await self._read(shop, secrets, claimed)
+            return await self._read_and_mended(claimed)
         except StoreError as error:
             return str(error), None
         except Exception as error:
             if is_transient(error) or isinstance(error, _NotOursError):
                 raise
-            # One store's page that we cannot take is no reason to leave the others.
+            # What we cannot take of one store's is no reason to leave the others.
             log.error("poll.crashed", store=str(claimed.store_id), error=type(error).__name__)
             return f"A mistake of ours ({type(error).__name__}): please report it.", None
+
+    async def _read_and_mended(self, claimed: Claimed) -> tuple[str | None, datetime]:
+        shop, secrets = await self._reader.find(claimed.store_id)
+        watermark = await self._read(shop, secrets, claimed)
+        if not await store.hold(self._pool, claimed, LEASE):
+            raise _NotOursError
         try:
-            await store.hold(self._pool, claimed, LEASE)
             mended = await _within(PATIENCE, self._webhooks.mend(shop, secrets, claimed.delivery_url))
             return mended, watermark
         except StoreError as error:

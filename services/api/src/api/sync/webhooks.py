@@ -11,6 +11,7 @@ from api.ingest.topics import READ
 from api.stores import StoreSecrets
 from api.sync import store
 from api.sync.reader import Reader
+from api.sync.verdict import printable
 from api.sync.walk import PER_PAGE
 from api.sync.wc import Row, Shop, StoreError, Stores
 from shared import jobs
@@ -105,7 +106,7 @@ class Webhooks:
         """With the secret, which nobody can read to see whether it is still ours."""
         body = {"status": "active", "secret": secrets.woocommerce_secret}
         await self._stores.ask(shop, "PUT", f"/webhooks/{webhook['id']}", body=body, tries=self._tries)
-        log.warning("store.webhook_enabled", store=str(shop.id), topic=webhook["topic"])
+        log.warning("store.webhook_enabled", store=str(shop.id), topic=_topic(webhook))
 
     async def listed(self, shop: Shop) -> list[Row]:
         found: list[Row] = []
@@ -141,8 +142,13 @@ def _found(webhooks: Sequence[Row], url: str, topic: str) -> Row | None:
     return min(alike, key=lambda webhook: (webhook.get("status") != "active", webhook["id"]), default=None)
 
 
+def _topic(webhook: Row) -> str:
+    """As it may be repeated, whatever stands there."""
+    return printable(str(webhook.get("topic")))[:50]
+
+
 def _named(webhooks: Sequence[Row]) -> str:
-    topics = ", ".join(sorted(str(webhook.get("topic", ""))[:50] for webhook in webhooks))
+    topics = ", ".join(sorted(map(_topic, webhooks)))
     return f"The webhook {topics} is" if len(webhooks) == 1 else f"The webhooks {topics} are"
 
 
