@@ -8,7 +8,7 @@ What a page has to wait for outside Postgres is prepared before its transaction 
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, assert_never
@@ -91,8 +91,8 @@ def _ended(task: "asyncio.Task[None]") -> bool:
     return task.done()
 
 
-class _NotOursError(Exception):
-    """Cancelled, or another replica has it, or we are to stop."""
+class _NoMoreError(Exception):
+    """Nothing more of it is done here: it is given up, or cancelled, or another replica has it, or we are to stop."""
 
 
 class Jobs:
@@ -119,24 +119,27 @@ class Jobs:
             await self._run(job, stop)
 
     async def run_side_by_side(self, at_once: int, stop: asyncio.Event) -> None:
-        """Do what is queued, so many jobs at once, until `stop` and their ends. A long task."""
-        running: set[asyncio.Task[None]] = set()
+        """Do what is queued, so many jobs at once, until `stop` and their ends. A long task.
+
+        Of one store's, one of each kind: its others wait, and hold up no other store's.
+        """
+        running: dict[asyncio.Task[None], Job] = {}
         try:
             while not stop.is_set():
-                if len(running) < at_once and (job := await self._claim_soon()):
-                    running.add(asyncio.create_task(self._run_or_leave(job, stop), name=f"job.{job.kind}"))
+                if len(running) < at_once and (job := await self._claim_soon(list(running.values()))):
+                    running[asyncio.create_task(self._run_or_leave(job, stop), name=f"job.{job.kind}")] = job
                 else:
                     await pause(LOOK_EVERY, stop)
-                running = {task for task in running if not _ended(task)}
+                running = {task: job for task, job in running.items() if not _ended(task)}
             await asyncio.gather(*running)
         finally:
             for task in running:
                 task.cancel()
 
-    async def _claim_soon(self) -> Job | None:
+    async def _claim_soon(self, running: Sequence[Job]) -> Job | None:
         """None also where the database is away."""
         try:
-            return await self._claim()
+            return await self._claim(running)
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -152,14 +155,17 @@ class Jobs:
                 raise
             log.warning("job.left", job=str(job.id), kind=job.kind, error=type(error).__name__)
 
-    async def _claim(self) -> Job | None:
-        """The oldest job that nobody is doing."""
+    async def _claim(self, running: Sequence[Job] = ()) -> Job | None:
+        """The oldest job that nobody is doing, and that is not of the store and kind of one that we are."""
         row = await self._pool.fetchrow(
             f"UPDATE {self._table} SET state = 'running', leased_until = now() + $1 WHERE id = ("
-            f" SELECT id FROM {self._table} WHERE state = 'queued' OR (state = 'running' AND leased_until < now())"
+            f" SELECT id FROM {self._table} WHERE (state = 'queued' OR (state = 'running' AND leased_until < now()))"
+            " AND (store_id, kind) NOT IN (SELECT * FROM unnest($2::uuid[], $3::text[]))"
             " ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)"
             " RETURNING id, store_id, kind, done, coalesce(position, '') AS position, params",
             LEASE,
+            [job.store_id for job in running],
+            [job.kind for job in running],
         )
         return row and Job(**{**row, "params": json.loads(row["params"])})
 
@@ -169,15 +175,9 @@ class Jobs:
             log.info("job.began", job=str(job.id), kind=job.kind)
         while not stop.is_set():
             try:
-                after = await self._page(job, await self._prepare(job, stop))
-            except _NotOursError:
-                return
-            except GivenUpError as error:
-                log.warning("job.given_up", job=str(job.id), kind=job.kind, done=job.done)
-                await self._finish(
-                    self._pool, job, error=str(error), result=dumps(error.result) if error.result else None
-                )
-                return
+                after = await self._next(job, stop)
+            except _NoMoreError:
+                break
             except Exception as error:
                 if is_transient(error):
                     raise
@@ -193,6 +193,21 @@ class Jobs:
             if asyncio.get_running_loop().time() - told > TELL_EVERY:
                 told = asyncio.get_running_loop().time()
                 log.info("job.progress", job=str(job.id), kind=job.kind, done=job.done)
+        if stop.is_set():
+            await self._give_back(job)
+
+    async def _next(self, job: Job, stop: asyncio.Event) -> Job | Found | None:
+        """As `_page`.
+
+        Raises:
+            _NoMoreError: it is given up, or we are to stop.
+        """
+        try:
+            return await self._page(job, await self._prepare(job, stop))
+        except GivenUpError as error:
+            log.warning("job.given_up", job=str(job.id), kind=job.kind, done=job.done)
+            await self._finish(self._pool, job, error=str(error), result=dumps(error.result) if error.result else None)
+            raise _NoMoreError from None
 
     async def _page(self, job: Job, prepared: Page | None = None) -> Job | Found | None:
         """No job: that was all, or it was cancelled, or another replica has it."""
@@ -216,7 +231,7 @@ class Jobs:
         """None: its kind waits for nobody.
 
         Raises:
-            _NotOursError: the job was taken from us while we waited, or `stop` was set.
+            _NoMoreError: the job was taken from us while we waited, or `stop` was set.
         """
         if job.kind not in self._prepared:
             return None
@@ -226,7 +241,7 @@ class Jobs:
             while not preparing.done():
                 await asyncio.wait({preparing, stopping}, timeout=RENEW_EVERY, return_when=asyncio.FIRST_COMPLETED)
                 if not preparing.done() and (stop.is_set() or not await self._renew(job)):
-                    raise _NotOursError
+                    raise _NoMoreError
             return preparing.result()
         finally:
             preparing.cancel()
@@ -242,6 +257,15 @@ class Jobs:
             LEASE,
         )
         return bool(status == "UPDATE 1")
+
+    async def _give_back(self, job: Job) -> None:
+        """So that it is gone on with at once by whoever comes next."""
+        await self._pool.execute(
+            f"UPDATE {self._table} SET leased_until = now() WHERE id = $1 AND state = 'running'"
+            " AND coalesce(position, '') = $2",
+            job.id,
+            job.position,
+        )
 
     async def _hold(self, connection: Connection, job: Job) -> bool:
         """Whether the job still stands where we left it; nobody else touches it until the commit."""
@@ -315,3 +339,8 @@ async def cancel(connection: Connection | Pool, schema: str, store_id: UUID, job
             f"SELECT EXISTS (SELECT FROM {schema}.jobs WHERE id = $1 AND store_id = $2)", job_id, store_id
         )
     )
+
+
+async def forget(pool: Pool, schema: str, days: int) -> None:
+    """Nobody asks any more what became of those that were over so long ago."""
+    await pool.execute(f"DELETE FROM {schema}.jobs WHERE finished_at < now() - make_interval(days => $1)", days)
