@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -46,6 +47,16 @@ async def stocked(store: Synced) -> Synced:
     return store
 
 
+@asynccontextmanager
+async def scoring(common: ApiSettings) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    given = common.model_dump(include={"database_url", "amqp_url", "name_prefix", "secret_keys", "pool_size"})
+    scorer = asyncio.create_task(run_scorer(ScorerSettings(**given), stop))
+    yield
+    stop.set()
+    await scorer
+
+
 def counts(books: dict[str, Any]) -> tuple[int, int, int, int]:
     assert books["seen"] == books["new"] + books["changed"] + books["unchanged"] + sum(
         skipped["count"] for skipped in books["skipped"]
@@ -79,22 +90,12 @@ async def test_a_past_is_read_whole_into_the_quiet_lane_with_books(
 async def test_what_the_scorer_has_is_not_sent_again_and_what_changed_is(
     stocked: Synced, api_settings: ApiSettings, until: Until
 ) -> None:
-    stop = asyncio.Event()
-    common = api_settings.model_dump(include={"database_url", "amqp_url", "name_prefix", "secret_keys", "pool_size"})
-    scoring = asyncio.create_task(run_scorer(ScorerSettings(**common), stop))
-
-    async def scored() -> bool:
-        asked = "SELECT count(*) FROM scorer.input_outcomes"
-        return bool(await stocked.pool.fetchval(asked) == len(await stocked.inputs()))
-
-    async with syncing(sync_settings(api_settings)):
+    async with syncing(sync_settings(api_settings)), scoring(api_settings):
         await stocked.sync()
-        await until(scored)
+        await until(stocked.scored)
         again = await stocked.sync()
         await stocked.fake.control("_orders", [{"id": 7, "status": "completed"}])
         changed = await stocked.sync()
-    stop.set()
-    await scoring
 
     assert counts(again["result"]["orders"]) == (MANY, 0, 0, MANY)
     assert counts(again["result"]["products"]) == counts(again["result"]["coupons"]) == (1, 0, 0, 1)
@@ -193,6 +194,87 @@ async def test_an_order_that_cannot_be_read_is_skipped_with_its_reason_and_stops
     assert counts(books) == (4, 2, 0, 0)
     assert [(skipped["count"], skipped["ids"]) for skipped in books["skipped"]] == [(1, [2]), (1, [3])]
     assert books["skipped"][0]["reason"].startswith("total ")
+
+
+async def test_what_no_text_can_hold_in_an_order_ends_neither_the_sync_nor_the_process(
+    store: Synced, api_settings: ApiSettings
+) -> None:
+    await store.fake.control("_orders", orders([1]))
+    nan = '[{"id": 2, "meta_data": [{"key": "x", "value": {"\\u0000": NaN}}]}]'
+    async with store.fake.session.post(f"{store.fake.url}/_orders", data=nan):
+        pass
+    async with syncing(sync_settings(api_settings)):
+        job = await store.sync()
+    assert (job["state"], counts(job["result"]["orders"])) == ("done", (2, 1, 0, 0))
+
+
+async def test_a_product_that_is_moved_and_moved_back_is_told_each_time(
+    stocked: Synced, api_settings: ApiSettings, until: Until
+) -> None:
+    async with syncing(sync_settings(api_settings)), scoring(api_settings):
+        told = []
+        for hour, slug in enumerate(["shoes", "boots", "shoes"]):
+            moved = {"categories": [{"slug": slug, "name": slug}], "date_modified_gmt": f"2026-06-01T{hour:02}:00:00"}
+            await stocked.fake.control("_products", [PRODUCT | moved])
+            told.append(counts((await stocked.sync())["result"]["products"]))
+            await until(stocked.scored)
+    assert told == [(1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 1, 0)]
+
+
+async def test_a_sync_that_another_shop_gave_up_is_not_gone_on_with(
+    stocked: Synced, api_settings: ApiSettings, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with fake_store.running() as other, syncing(sync_settings(api_settings, sync_tries=1, sync_rate=10)):
+        await other.control("_orders", orders(range(1, 11)))
+        job_id = await stocked.ask("sync")
+        while (await stocked.job(job_id))["done"] < 100:  # noqa: ASYNC110  # as of a row, nothing tells of it
+            await asyncio.sleep(0.01)
+        await stocked.fake.quirks(status=500)
+        assert (await stocked.over(job_id))["state"] == "failed"
+        await save_settings(pool, vault, stocked.api.store.id, {"url": other.url})
+        moved = await stocked.sync()
+    assert (moved["state"], counts(moved["result"]["orders"])[0]) == ("done", 10)
+
+
+async def test_a_sync_under_way_ends_where_the_shop_moves(
+    stocked: Synced, api_settings: ApiSettings, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    async with syncing(sync_settings(api_settings, sync_rate=5)):
+        job_id = await stocked.ask("sync")
+        while (await stocked.job(job_id))["done"] < 2:  # noqa: ASYNC110  # as of a row, nothing tells of it
+            await asyncio.sleep(0.01)
+        await save_settings(
+            pool, vault, stocked.api.store.id, {"url": stocked.fake.url.replace("127.0.0.1", "127.0.0.2")}
+        )
+        job = await stocked.over(job_id)
+    assert (job["state"], job["error"]) == ("failed", "The store has another URL by now: sync it anew.")
+
+
+async def test_a_store_with_many_syncs_holds_up_no_other(
+    stocked: Synced, api_settings: ApiSettings, vault: Vault
+) -> None:
+    async with fake_store.running() as hanging:
+        await hanging.quirks(slow=60)
+        stuck = await stocked.another(vault, hanging)
+        await stuck.unpolled()
+        async with syncing(sync_settings(api_settings, store_seconds=60, stores_at_once=2)):
+            for year in range(2020, 2024):
+                await stuck.ask("sync", after=f"{year}-01-01")
+            while not await hanging.requests():  # noqa: ASYNC110  # the fake store tells nobody
+                await asyncio.sleep(0.02)
+            async with asyncio.timeout(20):
+                assert (await stocked.sync())["state"] == "done"
+
+
+async def test_who_stops_gives_its_syncs_back(stocked: Synced, api_settings: ApiSettings) -> None:
+    await stocked.fake.quirks(slow=60)
+    async with syncing(sync_settings(api_settings, store_seconds=120)):
+        job_id = await stocked.ask("sync")
+        while not await stocked.fake.requests():  # noqa: ASYNC110  # the fake store tells nobody
+            await asyncio.sleep(0.02)
+    await stocked.fake.quirks()
+    async with syncing(sync_settings(api_settings)), asyncio.timeout(20):
+        assert (await stocked.over(job_id))["state"] == "done"
 
 
 async def test_only_orders_of_the_span_are_read(store: Synced, api_settings: ApiSettings) -> None:

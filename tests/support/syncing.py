@@ -107,6 +107,11 @@ class Synced:
         )
         return [(row["topic"], json.loads(row["body"]).get("id", 0)) for row in rows]
 
+    async def scored(self) -> bool:
+        """Whether the scorer has all of that."""
+        outcomes = await self.pool.fetchval("SELECT count(*) FROM scorer.input_outcomes")
+        return bool(outcomes == len(await self.inputs()))
+
     async def polled(self, times: int = 1) -> asyncpg.Record:
         """The row of the store once so many more polls have ended."""
         for _ in range(times):

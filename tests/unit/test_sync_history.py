@@ -100,6 +100,24 @@ def test_a_version_is_known_again_by_its_content_on_its_lane() -> None:
     assert len({first.digest, *(other.digest for other in others)}) == 4
 
 
+def test_a_product_that_is_again_what_it_was_is_sent_again() -> None:
+    def moved(category: str, hour: int) -> bytes:
+        row = {
+            "id": 60,
+            "date_modified_gmt": f"2026-06-01T{hour:02}:00:00",
+            "categories": [{"slug": category, "name": category}],
+        }
+        return input_of("products", read("products", row, KEY), SECRETS, "history", NOW).digest
+
+    assert moved("shoes", 1) == moved("shoes", 1)
+    assert len({moved("shoes", 1), moved("boots", 2), moved("shoes", 3)}) == 3
+
+
+def test_a_reason_holds_nothing_that_cannot_be_stored() -> None:
+    told = read("orders", order(meta_data=[{"key": "x", "value": {"a\0\ud800b": float("nan")}}]), KEY)
+    assert told.skipped == "meta_data.0.value.a\\ud800b must be a finite number"
+
+
 def test_of_a_coupon_nobody_who_may_use_it_is_kept() -> None:
     row = read("coupons", {"id": 9, "code": "Ten", "usage_limit_per_user": 1, "used_by": ["jane@example.com"]}, KEY)
     assert row.data == Coupon(code="ten", once=True)

@@ -91,8 +91,8 @@ async def sync(request: web.Request, key: Key) -> web.Response:
     """
     given = await body(request, SyncGiven)
     state = request.app[STATE]
-    await _reachable(state, key)
-    return await _queued(state, key, "sync", given.model_dump(mode="json", exclude_none=True))
+    access = await _reachable(state, key)
+    return await _queued(state, key, "sync", {"url": access.url, **given.model_dump(mode="json", exclude_none=True)})
 
 
 async def _reachable(state: State, key: Key, given: ConnectGiven | None = None) -> RestAccess:

@@ -17,6 +17,7 @@ from api.ingest.about import about
 from api.ingest.intake import Input
 from api.stores import StoreSecrets
 from api.sync.store import Known
+from api.sync.verdict import printable
 from shared.events import Coupon, CouponFact, Fact, Order, OrderFact, Product, ProductFact, version_digest
 from shared.identity import email_hash
 from shared.ids import uuid7
@@ -70,7 +71,7 @@ def read(kind: Kind, row: Mapping[str, Any], key: bytes) -> Seen:
         check(row)
         return _READERS[kind](row, key)
     except BadBodyError as error:
-        return Seen(row["id"], skipped="; ".join(f"{name} {fault}" for name, fault in error.params.items())[:300])
+        return Seen(row["id"], skipped=printable("; ".join(f"{name} {fault}" for name, fault in error.params.items())))
 
 
 def _order(row: Mapping[str, Any], key: bytes) -> Seen:
@@ -126,12 +127,12 @@ def _digest(data: Order | Product | Coupon) -> bytes:
 
 
 def input_of(kind: Kind, seen: Seen, secrets: StoreSecrets, lane: Lane, now: datetime) -> Input:
-    """Of a row that was not skipped. Known again by its content: a version that came this way before, and on this
-    lane, is a duplicate.
+    """Of a row that was not skipped. Known again by its content and when that was written: a version that came this
+    way before, and on this lane, is a duplicate; a product that is again what it was before is none.
     """
     fact = _fact(seen, secrets.store_id, now)
-    content = fact.data.encode()
-    parts = (secrets.store_id.bytes, SOURCE.encode(), lane.encode(), kind.encode(), str(seen.id).encode(), content)
+    told = (SOURCE, lane, kind, str(seen.id), str(seen.modified_at))
+    parts = (secrets.store_id.bytes, *map(str.encode, told), fact.data.encode())
     digest = sha256(b"\0".join(sha256(part).digest() for part in parts)).digest()
     return Input(SOURCE, TOPICS[kind], digest, seen.kept, fact, about(fact, secrets.hash_key), lane)
 

@@ -69,6 +69,7 @@ class Past:
         position = Position.of(job)
         try:
             shop, secrets = await self._reader.find(job.store_id)
+            _require_same(shop, job)
             if position.reading in KINDS:
                 return await self._page(shop, secrets, job, position, position.reading)
             return await self._totals(shop, job, position)
@@ -103,6 +104,15 @@ class Past:
             return job.further(seen=len(page.rows), position=str(after))
 
         return settled_page
+
+
+def _require_same(shop: Shop, job: Job) -> None:
+    """
+    Raises:
+        StoreError: the place where it stands is one in another shop's lists.
+    """
+    if shop.access.url != job.params["url"]:
+        raise StoreError("The store has another URL by now: sync it anew.")
 
 
 def _quiet(_: Seen) -> Lane:
