@@ -58,6 +58,7 @@ def _result(held: Sequence[Hold], best: Hold | None, paced: Sequence[Hold]) -> R
         [
             Figure("sustained", best.flow.rate if best else 0, "orders/s", SUSTAINED),
             *_waits(calm, f"at {CALM} orders/s", WAITS),
+            *(Figure(f"of it {stage}, median", 1000 * seconds, "ms") for stage, seconds in calm.stages.items()),
             *(
                 figure
                 for percent, one in zip(PARTS, parts, strict=True)

@@ -1,8 +1,11 @@
 """Orders posted to a running system at a rate, and when the webhook of each arrived."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
 
 from bench import ingest, stack
 from bench.asking import ApiProcess
@@ -17,7 +20,9 @@ from cli.books import Books
 
 SETTLE_SECONDS = 60.0
 _ORDERS = """
-    SELECT d.id, (convert_from(i.body, 'UTF8')::jsonb ->> 'id')::bigint AS number
+    SELECT d.id, (convert_from(i.body, 'UTF8')::jsonb ->> 'id')::bigint AS number,
+        extract(epoch FROM i.received_at)::float AS received, extract(epoch FROM e.recorded_at)::float AS recorded,
+        extract(epoch FROM d.created_at)::float AS created
     FROM dispatcher.deliveries d
     JOIN scorer.events e ON e.recorded_at = d.recorded_at AND e.id = d.source_id
     JOIN api.raw_input i ON i.id = (convert_from(e.body, 'UTF8')::jsonb #>> '{cause,id}')::uuid
@@ -71,6 +76,8 @@ class Hold:
     balance: Books
     each: Used
     """What an order took."""
+    stages: Mapping[str, float]
+    """What a webhook's time went into: medians, in seconds."""
 
     @property
     def sustained(self) -> bool:
@@ -108,15 +115,37 @@ async def hold(system: System, orders: Orders, *, rate: float, seconds: float) -
         after = replace(await _used(system), processors=processors)
         show(len(asked.due))
     due = dict(zip((number for number, _ in taken), asked.due, strict=False))  # a few were taken for nothing
-    flow = Flow(rate, due, await _done(system.track, await system.receiver.told(), due))
-    return Hold(flow, asked.refused, balance, before.an_order(after, len(due)))
+    roads = await _roads(system.track, await system.receiver.told(), due)
+    flow = Flow(rate, due, {number: road[-1] for number, road in roads.items()})
+    return Hold(flow, asked.refused, balance, before.an_order(after, len(due)), _stages(roads.values()))
 
 
-async def _done(track: Track, told: Told, due: Mapping[int, float]) -> dict[int, float]:
+Road = tuple[float, float, float, float, float]
+"""When an order was due, the api had it, its event was made, its delivery was made, and its webhook had arrived."""
+STAGES = ("to the api", "to its event", "to its delivery", "to the receiver")
+
+
+async def _roads(track: Track, told: Told, due: Mapping[int, float]) -> dict[int, Road]:
+    """Of the orders whose webhook arrived, by time.monotonic()."""
     async with stack.connected(track) as pool:
         rows = await pool.fetch(_ORDERS)
-    came = {row["number"]: told.at[row["id"]] for row in rows if row["id"] in told.at}
-    return {number: came[number] for number in due if number in came}
+    ahead = time.time() - time.monotonic()
+    came = ((row, told.at[row["id"]]) for row in rows if row["number"] in due and row["id"] in told.at)
+    return {
+        row["number"]: (
+            due[row["number"]],
+            row["received"] - ahead,
+            row["recorded"] - ahead,
+            row["created"] - ahead,
+            at,
+        )
+        for row, at in came
+    }
+
+
+def _stages(roads: Collection[Road]) -> dict[str, float]:
+    steps = [[after - before for before, after in pairwise(road)] for road in roads]
+    return {name: median(step[place] for step in steps) for place, name in enumerate(STAGES)} if steps else {}
 
 
 async def _used(system: System) -> Used:
