@@ -25,6 +25,8 @@ class Given(BaseModel):
     amount: Annotated[Decimal, Field(ge=0)] = Decimal(0)
     kind: Literal["one", "two"] = "one"
     items: Annotated[list[int], Field(max_length=1)] = []
+    currency: Annotated[str, Field(pattern=r"^[A-Za-z]{3}$")] = "EUR"
+    year: Annotated[str, Field(pattern=r"^[0-9]{4}$")] = "2026"
     pair: tuple[int, ...] = ()
     table: dict[str, int] = {}
     needed: int
@@ -41,6 +43,8 @@ class Given(BaseModel):
         ("checked", "four", "should have at most 3 characters"),
         ("amount", Decimal(-1), "should be greater than or equal to 0"),
         ("kind", "three", "should be 'one' or 'two'"),
+        ("currency", "EURO", "must be three letters, as in EUR"),
+        ("year", "x", "should match pattern '^[0-9]{4}$'"),
         ("pair", 7, "should be a list"),
         ("table", 7, "should be an object"),
         ("items", [1, 2], "should have at most 1 item"),

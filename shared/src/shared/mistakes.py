@@ -17,6 +17,19 @@ _IN_WORDS = {
     "model_type": "should be an object",
 }
 """By pydantic's name of the mistake: where its own words would not follow the name of a field, or are Python's."""
+_PATTERNS = {
+    r"^[A-Za-z]{3}$": "must be three letters, as in EUR",
+    r"^([A-Za-z]{3})?$": "must be three letters, as in EUR",
+    r"^[A-Z]{3}$": "must be three capital letters, as in EUR",
+    r"^([A-Za-z]{2})?$": "must be two letters, as in DE",
+    r"^[0-9a-f]{64}$": "must be an email_hash: 64 hexadecimal digits",
+    r"^[0-9a-fA-F]{64}$": "must be an email_hash: 64 hexadecimal digits",
+    r"^[A-Za-z0-9.:-]{1,253}$": "must be a server's name or address, without a scheme",
+    r"^[\x21-\x7e]{1,100}$": "must be 1 to 100 ASCII characters, without spaces",
+    r"^[\x21-\x7e]{16,200}$": "must be 16 to 200 ASCII characters, without spaces",
+}
+"""What a pattern asks for, in words: only programmers read patterns."""
+_PATTERN = re.compile(r"\AString should match pattern '(.*)'\Z", re.DOTALL)
 _COUNTED = re.compile(r" after validation, not \d+\Z")
 _TEXT_LENGTH = re.compile(r"\AValue (should have at (least|most) \d+) item")
 """Of a text that a validator of ours has passed on: pydantic knows no more what it is. Lists say that they are some."""
@@ -61,6 +74,8 @@ def problems(error: ValidationError) -> list[Problem]:
 
 
 def _in_words(mistake: ErrorDetails) -> str:
+    if (asked := _PATTERN.match(mistake["msg"])) and asked[1] in _PATTERNS:
+        return _PATTERNS[asked[1]]
     own = _SUBJECT.sub("", _TEXT_LENGTH.sub(r"\1 character", mistake["msg"]), count=1).lstrip()
     return _IN_WORDS.get(mistake["type"]) or _COUNTED.sub("", own)
 
