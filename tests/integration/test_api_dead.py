@@ -11,8 +11,10 @@ import pytest
 
 from api import dead
 from api.errors import ApiError
+from api.stores import create_store
 from shared.broker import Broker, Outgoing
 from shared.ids import derived, uuid7
+from shared.secrets import Vault
 from shared.topology import DIRECT
 from support.api_client import ApiClient
 from support.owner import owning
@@ -98,6 +100,18 @@ async def test_another_store_s_messages_are_not_there(api: ApiClient, broker: Br
     assert (await api.get(f"/dead/{theirs}")).status == 404
     assert (await api.post(f"/dead/{theirs}/redrive")).status == 404
     assert await depth(broker, "scorer.facts.dead") == 2
+
+
+async def test_of_several_stores_none_sees_a_message_that_names_none(
+    api: ApiClient, broker: Broker, pool: asyncpg.Pool, vault: Vault
+) -> None:
+    nobody_s = await bury(broker, "scorer.facts", b'{"email": "jane@exam')
+    async with pool.acquire() as connection:
+        await create_store(connection, vault, url="https://other.example", name="Other")
+    assert await listed(api) == []
+    assert (await api.get(f"/dead/{nobody_s}")).status == 404
+    assert (await api.post(f"/dead/{nobody_s}/redrive")).status == 404
+    assert await depth(broker, "scorer.facts.dead") == 1
 
 
 async def test_a_message_goes_back_to_its_queue_and_leaves_the_dead(api: ApiClient, broker: Broker) -> None:

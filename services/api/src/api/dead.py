@@ -52,7 +52,7 @@ class DeadMessage:
     at: datetime | None
     body: bytes = field(repr=False)
     store_id: str | None
-    """None: it names none, so that it is anybody's."""
+    """None: it names none, so that it is the operator's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,12 @@ def _store_of(body: bytes) -> str | None:
     return store_id.lower() if isinstance(store_id, str) else None
 
 
-def concerns(message: DeadMessage, store_id: UUID) -> bool:
-    """Whether a store's key may see it: its own messages, and those that say nothing of any store."""
-    return message.store_id in {None, str(store_id)}
+async def _shown(pool: Pool, store_id: UUID) -> frozenset[str | None]:
+    """Whose messages a store's keys may see: its own; those that name no store, only where there is no other store
+    that they may be of. With several they are the operator's, who sees them in RabbitMQ.
+    """
+    alone = await pool.fetchval("SELECT count(*) = 1 FROM api.stores")
+    return frozenset({str(store_id), None} if alone else {str(store_id)})
 
 
 async def look(pool: Pool, broker: Broker, store_id: UUID, queues: Collection[str]) -> list[DeadMessage]:
@@ -116,11 +119,12 @@ async def look(pool: Pool, broker: Broker, store_id: UUID, queues: Collection[st
         ApiError: 503, the broker is away.
     """
     found: list[DeadMessage] = []
+    shown = await _shown(pool, store_id)
     async with _looking(pool, broker) as channel:
         for queue in queues:
             taken = [one async for one in _taken(channel, broker.prefix, queue)]
             await _put_back(channel, broker, taken)
-            found += [one.message for one in taken if concerns(one.message, store_id)]
+            found += [one.message for one in taken if one.message.store_id in shown]
     return found
 
 
@@ -132,12 +136,13 @@ async def redrive(
     Raises:
         ApiError: 503, the broker is away, or did not confirm.
     """
+    shown = await _shown(pool, store_id)
     async with _looking(pool, broker) as channel:
         for queue in queues:
             others: list[_Taken] = []
             wanted: DeadMessage | None = None
             async for one in _taken(channel, broker.prefix, queue):
-                if wanted is None and one.message.id == message_id and concerns(one.message, store_id):
+                if wanted is None and one.message.id == message_id and one.message.store_id in shown:
                     await _send_back(channel, broker, one)
                     wanted = one.message
                 else:
@@ -151,7 +156,8 @@ async def redrive(
 
 
 async def forget(pool: Pool, broker: Broker, store_id: UUID, person: Person) -> int:
-    """Without the person those of a store that name them, at the end of their queues; how many that were.
+    """Without the person those of a store, and of nobody knows which, that name them, at the end of their queues; how
+    many that were.
 
     Raises:
         ApiError: 503, the broker is away, or did not confirm.
@@ -167,7 +173,7 @@ async def forget(pool: Pool, broker: Broker, store_id: UUID, person: Person) -> 
             async for one in _taken(channel, broker.prefix, queue):
                 looked_at += 1
                 emptied = replace(one.message, body=forget_text(one.message.body, person))
-                if emptied == one.message or not concerns(one.message, store_id):
+                if emptied == one.message or one.message.store_id not in {None, str(store_id)}:
                     others.append(one)
                     continue
                 await _replace(channel, broker, one, emptied)
