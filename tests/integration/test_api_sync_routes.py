@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,6 +14,8 @@ from api.stores import CreatedStore, save_settings
 from api.sync.store import find_standing
 from shared.secrets import Vault
 from support.api_client import BASE, ApiClient, serving
+
+Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 KEYS = {"key": "ck_1", "secret": "cs_1"}
 DELIVERY = "https://trustlens.example/ingest"
@@ -111,3 +114,23 @@ async def test_the_time_of_the_last_webhook_is_written_at_the_latest_at_the_end(
     told = (await find_standing(pool, api_store.id)).last_webhook_at
     assert told
     assert before <= told <= datetime.now(UTC)
+
+
+async def test_what_became_of_a_job_is_forgotten_after_a_month(
+    api_settings: ApiSettings, api_store: CreatedStore, pool: asyncpg.Pool, until: Until
+) -> None:
+    for days in (31, 29, None):
+        await pool.execute(
+            "INSERT INTO api.jobs (id, store_id, kind, params, state, created_at, finished_at)"
+            " SELECT gen_random_uuid(), $1, 'sync', '{}', 'done', now() - interval '1 year',"
+            " now() - make_interval(days => $2)",
+            api_store.id,
+            days,
+        )
+
+    async def forgotten() -> bool:
+        return bool(await pool.fetchval("SELECT count(*) FROM api.jobs") == 2)
+
+    async with serving(api_settings, api_store):
+        await until(forgotten)
+    assert await pool.fetchval("SELECT count(*) FROM api.jobs WHERE finished_at < now() - interval '30 days'") == 0

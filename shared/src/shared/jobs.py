@@ -339,8 +339,3 @@ async def cancel(connection: Connection | Pool, schema: str, store_id: UUID, job
             f"SELECT EXISTS (SELECT FROM {schema}.jobs WHERE id = $1 AND store_id = $2)", job_id, store_id
         )
     )
-
-
-async def forget(pool: Pool, schema: str, days: int) -> None:
-    """Nobody asks any more what became of those that were over so long ago."""
-    await pool.execute(f"DELETE FROM {schema}.jobs WHERE finished_at < now() - make_interval(days => $1)", days)

@@ -38,6 +38,8 @@ COMMAND_DAYS = 30
 """How long a repeated command gets its first answer."""
 SUSPECT_DAYS = 7
 """How long a message's unfinished tries are remembered."""
+JOB_DAYS = 30
+"""How long it can be read what became of a job."""
 WATCH_EVERY = 5.0
 """Seconds between two looks at how long main tasks have been at their steps."""
 DEPTHS_EVERY = 15.0
@@ -134,6 +136,7 @@ class Service:
         for table, column, days in (
             ("commands_seen", "seen_at", COMMAND_DAYS),
             ("suspects", "last_try_at", SUSPECT_DAYS),
+            ("jobs", "finished_at", JOB_DAYS),
         ):
             await self.pool.execute(
                 f"DELETE FROM {self.schema}.{table} WHERE {column} < $1", now - timedelta(days=days)

@@ -6,7 +6,7 @@ from functools import partial
 
 from rule_engine import commands, erasure, trials
 from rule_engine.settings import RuleEngineSettings
-from rule_engine.store import backtests, cooldowns
+from rule_engine.store import cooldowns
 from rule_engine.worker import RuleEngine, parse_event
 from shared.commands import Commands, parse_asked
 from shared.events import Event
@@ -18,8 +18,6 @@ COOLDOWN_DAYS = 31
 """The longest cooldown is 30 days."""
 BACKTESTS_AT_ONCE = 2
 """So that a long one does not hold up the next store's."""
-BACKTEST_DAYS = 30
-"""How long it can be read what a backtest found."""
 
 
 async def run(settings: RuleEngineSettings, stop: asyncio.Event) -> None:
@@ -66,7 +64,6 @@ async def _upkeep(service: Service, engine: RuleEngine, settings: RuleEngineSett
     await service.upkeep(engine.partitions, keep)
     await cooldowns.forget_cooldowns(service.pool, COOLDOWN_DAYS)
     await cooldowns.forget_hours(service.pool, COOLDOWN_DAYS)
-    await backtests.forget_jobs(service.pool, BACKTEST_DAYS)
 
 
 if __name__ == "__main__":

@@ -72,10 +72,6 @@ async def unfinished(connection: Connection, store_id: UUID) -> int:
     )
 
 
-async def forget_jobs(pool: Pool, days: int) -> None:
-    await pool.execute("DELETE FROM rule_engine.jobs WHERE finished_at < now() - make_interval(days => $1)", days)
-
-
 # One event to try a rule on -------------------------------------------------------------------------------------------
 
 
