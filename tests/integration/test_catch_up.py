@@ -188,6 +188,28 @@ async def test_a_change_that_a_webhook_still_has_time_to_tell_is_no_gap(store: S
     assert (row["gaps"], await store.inputs()) == (0, [("order", 1)])
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_gaps_are_told_by_the_store_s_own_clock(store: Synced, often: SyncSettings, hours: int) -> None:
+    recent = orders([1], at=ago(hours=-hours, seconds=30))  # a webhook has time yet
+    old = orders([2, 3], at=ago(hours=-hours, minutes=10))
+    await store.fake.quirks(clock=hours * 3600)
+    async with syncing(often):
+        await store.polled()
+        await store.api.deliver(json.dumps(old[0]).encode(), topic="order.created")
+        await store.fake.control("_orders", [*recent, *old])
+        row = await store.polled(3)
+    assert (row["gaps"], sorted(await store.inputs())) == (1, [("order", n) for n in (1, 2, 3)])
+
+
+async def test_what_a_store_changes_after_its_clock_was_put_back_is_found(store: Synced, often: SyncSettings) -> None:
+    async with syncing(often):
+        await store.polled()
+        await store.fake.quirks(clock=-3 * 3600)
+        await store.fake.control("_orders", orders([1], at=ago(hours=3)))
+        await store.polled(3)
+    assert await store.inputs() == [("order", 1)]
+
+
 async def test_a_poll_that_fails_tells_why_and_leaves_the_watermark(store: Synced, often: SyncSettings) -> None:
     async with syncing(often):
         before = await store.polled()

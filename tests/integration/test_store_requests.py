@@ -67,6 +67,12 @@ async def test_of_an_answer_without_end_no_more_is_read_than_an_answer_may_have(
     assert await refusal(page, store_seconds=30) == "A page of the store's is larger than 16 MiB."
 
 
+async def test_an_answer_that_would_be_a_hundred_times_as_large_in_memory_is_not_read() -> None:
+    page = b"[%s{}]" % (b'{"a":{}},' * 400_000)
+    serve = answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page))
+    assert await refusal(serve, store_seconds=30) == "A page of the store's holds more than 1,000,000 values."
+
+
 async def test_an_address_in_a_network_of_ours_is_not_called_even_where_only_the_connection_shows_it() -> None:
     async with open_session(Reach(allow_http=True)) as session:
         with pytest.raises(aiohttp.ClientConnectorError) as raised:

@@ -47,6 +47,8 @@ class Quirks:
     """The JSON ends in the middle."""
     short_pages: int = 0
     """Each page lacks that many of its last rows."""
+    clock: float = 0
+    """Seconds that the store's clock is ahead of ours, as its answers tell it."""
     hold: bool = False
     drop: float = 0
     """Share of webhooks that are never sent."""

@@ -17,7 +17,8 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -65,6 +66,7 @@ async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
     quirks = shop.struck(request.method)
     await asyncio.sleep(quirks.slow)
     answer = broken(quirks) or refused(request, quirks) or await _found(request, handler)
+    answer.headers["Date"] = format_datetime(datetime.now(UTC) + timedelta(seconds=quirks.clock), usegmt=True)
     if quirks.lost and request.transport:
         request.transport.close()
     if quirks.cut and isinstance(answer, web.Response):

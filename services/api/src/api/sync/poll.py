@@ -46,7 +46,7 @@ LOOKS = 10
 """How often it is looked within the time between two polls of a store whether one is due."""
 LONGEST_LOOK = 5.0
 CLOCK_DOUBT = timedelta(days=1)
-"""A store's clock that is further behind is none: something in between answers with an old date."""
+"""A store's clock that is further off is none: something in between answers with an old date."""
 FILTER_DOUBT = timedelta(days=1)
 """Rows so much older than what was asked for show that the store does not know the filter."""
 
@@ -167,23 +167,25 @@ class CatchUp:
             if not await store.hold(transaction.connection, claimed, LEASE):
                 raise _NotOursError
             settled = await settle(transaction)
-            gaps = await self._gaps(transaction.connection, settled, secrets, now) if claimed.watermark else 0
+            clock = _clock(page, now)
+            gaps = await self._gaps(transaction.connection, settled, secrets, now, clock) if claimed.watermark else 0
             if gaps:
                 await store.add_gaps(transaction.connection, claimed, gaps, now)
         if gaps:
             GAPS.inc(gaps)
             log.warning("poll.gaps", store=str(claimed.store_id), items=gaps)
 
-    async def _gaps(self, connection: Connection, settled: Settled, secrets: StoreSecrets, now: datetime) -> int:
-        """Orders that came this way alone, though a webhook had the time to tell them."""
+    async def _gaps(
+        self, connection: Connection, settled: Settled, secrets: StoreSecrets, now: datetime, clock: datetime
+    ) -> int:
+        """Orders that came this way alone, though a webhook had the time to tell them by the store's `clock`."""
         rows = [row for row, _ in settled.rows if row.id in settled.new]
-        late = history.late(rows, settled.known, now, self._grace)
+        late = history.late(rows, settled.known, clock, self._grace)
         if not late:
             return 0
+        changed = min(order.modified_at for order in late.values()) - max(clock - now, timedelta())
         hashes = history.owners(rows, secrets.hash_key)
-        webhooks = await store.told_orders(
-            connection, secrets.store_id, hashes, since=min(order.modified_at for order in late.values()) - self._grace
-        )
+        webhooks = await store.told_orders(connection, secrets.store_id, hashes, since=changed - self._grace)
         return len(history.untold(late, webhooks, secrets.hash_key))
 
 
@@ -197,6 +199,11 @@ async def _within(seconds: float, asked: Coroutine[Any, Any, T]) -> T:
             return await asked
     except TimeoutError:
         raise StoreError(f"The store kept us waiting for more than {seconds:g} s.") from None
+
+
+def _clock(page: Page, now: datetime) -> datetime:
+    """The store's own, by which it writes the times of its rows; ours where it does not tell."""
+    return page.at if page.at and abs(page.at - now) <= CLOCK_DOUBT else now
 
 
 def _ended(poll: "asyncio.Task[None]") -> bool:

@@ -8,8 +8,9 @@ from shared.targets import ReachSettings
 class SyncSettings(ReachSettings):
     catch_up_seconds: float = Field(default=300, gt=0, le=86_400)
     """Time between two looks for what a store's webhooks missed."""
-    overlap_seconds: float = Field(default=300, ge=0, le=86_400)
-    """How far each look reaches back before the last one: so late may the store's database show a change."""
+    overlap_seconds: float = Field(default=300, ge=1, le=86_400)
+    """How far each look reaches back before the last one: so late may the store's database show a change. At least the
+    second that `modified_after` leaves out."""
     gap_seconds: float = Field(default=120, ge=0, le=86_400)
     """How long a webhook may take; what it had not told by then is counted as a gap."""
     sync_rate: float = Field(default=5, gt=0, le=100)

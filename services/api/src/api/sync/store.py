@@ -215,9 +215,11 @@ async def add_gaps(connection: Connection, claimed: Claimed, gaps: int, now: dat
 async def finish_poll(
     pool: Pool, claimed: Claimed, now: datetime, *, watermark: datetime | None, error: str | None
 ) -> None:
-    """`watermark`: None leaves it where it was. Does nothing where another polls this store by now."""
+    """`watermark`: None leaves it where it was; it goes back where the store's clock was put back. Does nothing where
+    another polls this store by now.
+    """
     await pool.execute(
-        "UPDATE api.syncs SET polled_at = $3, watermark = greatest(watermark, $4),"
+        "UPDATE api.syncs SET polled_at = $3, watermark = coalesce($4, watermark),"
         " poll_error = $5, lease = NULL, leased_until = NULL WHERE store_id = $1 AND lease = $2",
         claimed.store_id,
         claimed.lease,

@@ -26,6 +26,8 @@ API = "/wp-json/wc/v3"
 USER_AGENT = "TrustLens"
 MOST_BYTES = 16 * 1024 * 1024
 """Of an answer: a hundred orders of 160 kB."""
+MOST_VALUES = 1_000_000
+"""In an answer: a hundred orders of 160 kB have 700,000, and nothing else of 16 MiB is 500 MiB once it is read."""
 LONGEST_BACKOFF = 60.0
 CHUNK = 64 * 1024
 FORGET_PACE = 10_000
@@ -54,7 +56,7 @@ class RefusedAddressError(OSError):
 
 
 class _TooLargeError(Exception):
-    pass
+    """The message says what a page is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +176,8 @@ class Stores:
                 heard = await self._hear(shop, method, url, params, body)
         except TimeoutError:
             return Again(f"The store gave no complete answer within {self._settings.store_seconds:g} s.")
-        except _TooLargeError:
-            return Never(f"A page of the store's is larger than {MOST_BYTES // 2**20} MiB.")
+        except _TooLargeError as error:
+            return Never(f"A page of the store's {error}.")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _unconnected(error)
         return judge(heard, datetime.now(UTC))
@@ -199,7 +201,9 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     async for chunk in response.content.iter_chunked(CHUNK):
         body += chunk
         if len(body) > MOST_BYTES:
-            raise _TooLargeError
+            raise _TooLargeError(f"is larger than {MOST_BYTES // 2**20} MiB")
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise _TooLargeError(f"holds more than {MOST_VALUES:,} values")
     return bytes(body)
 
 
