@@ -77,8 +77,9 @@ def test_numbers_are_written_no_more_exactly_than_they_were_measured():
 
 def test_the_json_says_which_bound_was_missed():
     result = Result("growth", [Figure("ratio", 2.0, "times", Bound("at most", 1.3))], ["why"], {"ratio": [2.0]})
-    told = json.loads(as_json([result], where={"cores": "2"}, began=NOW))
+    told = json.loads(as_json([result], where={"cores": "2"}, began=NOW, sizes={"facts": 6000}))
     assert told["machine"] == {"cores": "2"}
+    assert told["sizes"] == {"facts": 6000}
     assert told["results"] == [
         {
             "scenario": "growth",
@@ -100,7 +101,7 @@ def test_the_json_says_which_bound_was_missed():
 
 def told_by(*results: Result, began: datetime = NOW) -> dict[str, object]:
     where = dict.fromkeys(("cores", "processor", "memory", "system", "python", "postgres", "rabbitmq"), "?")
-    return json.loads(as_json(results, where=where, began=began))  # type: ignore[no-any-return]
+    return json.loads(as_json(results, where=where, began=began, sizes={}))  # type: ignore[no-any-return]
 
 
 def test_a_document_shows_each_scenario_as_it_was_measured_last():

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -46,8 +47,8 @@ def bench(
             result = uvloop.run(scenarios.measure(name, where, sizes, orders))
             results.append(replace(result, seconds=time.monotonic() - since))
             Console().print(table(results[-1:]))
-            _keep(as_json(results, where=machine, began=began), began, keep)
-    _conclude(results)
+            _keep(as_json(results, where=machine, began=began, sizes=asdict(sizes)), began, keep)
+    _conclude(results, machine, asdict(sizes))
 
 
 def _keep(told: str, began: datetime, also: Path | None) -> None:
@@ -56,8 +57,10 @@ def _keep(told: str, began: datetime, also: Path | None) -> None:
             path.write_text(told, encoding="utf-8")
 
 
-def _conclude(results: list[Result]) -> None:
+def _conclude(results: list[Result], machine: Mapping[str, str], sizes: Mapping[str, float]) -> None:
     console = Console()
+    for named in (machine, sizes):
+        console.print(", ".join(f"{name} {value}" for name, value in named.items()), highlight=False)
     console.print(table(results))
     for result in results:
         for note in result.notes:

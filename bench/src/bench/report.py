@@ -105,10 +105,11 @@ def written(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
 
 
-def as_json(results: Iterable[Result], *, where: Mapping[str, str], began: datetime) -> str:
+def as_json(results: Iterable[Result], *, where: Mapping[str, str], began: datetime, sizes: Mapping[str, float]) -> str:
     told: dict[str, Any] = {
         "began": began.isoformat(timespec="seconds"),
         "machine": dict(where),
+        "sizes": dict(sizes),
         "results": [
             {
                 "scenario": result.scenario,
