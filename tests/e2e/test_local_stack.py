@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from uuid import uuid4
 
 import pytest
@@ -22,7 +23,7 @@ from local_stack.errors import StackError
 from local_stack.folder import CHECKOUT, Folder
 from local_stack.postgres import Postgres, wheel_programs
 from local_stack.process import Process, birth_of
-from local_stack.services import SERVICES, Service
+from local_stack.services import SERVICES, Service, ServiceProcess
 from local_stack.stack import Stack
 from support import servers
 
@@ -148,6 +149,31 @@ def test_up_restarts_only_what_was_killed(light_stack: Stack) -> None:
     after = pids(light_stack)
     assert [name for name in after if after[name] != before[name]] == ["dispatcher"]
     assert states(light_stack)["dispatcher"] == "ready"
+
+
+def test_a_service_that_is_killed_while_up_looks_at_it_is_started_again(light_stack: Stack) -> None:
+    light_stack.up()
+    before = next(status for status in light_stack.status() if status.name == "sync")
+    port = int(before.address.rpartition(":")[2])
+    sync = ServiceProcess(next(it for it in STANDINS if it.name == "sync"), light_stack.folder, port)
+    os.kill(before.pid or 0, signal.SIGSTOP)  # as one that is dying: it is there, and answers nobody
+    Timer(0.3, os.kill, (before.pid, signal.SIGKILL)).start()
+    sync.wait_ready(sync.launch(light_stack.environ))
+    assert sync.process.pid() not in {before.pid, None}
+
+
+def test_a_port_is_free_once_a_dying_process_lets_go_of_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        Timer(0.2, held.close).start()
+        ports.require_free(Folder(tmp_path), "sync", held.getsockname()[1])
+
+
+def test_what_commands_are_given_is_no_other_setting(light_stack: Stack) -> None:
+    light_stack.up()
+    started = pids(light_stack)
+    given = {"TRUSTLENS_CONSUMER_KEY": "ck", "TRUSTLENS_CONSUMER_SECRET": "cs", "TRUSTLENS_WEBHOOK_SECRET": "x"}
+    replace(light_stack, environ={**light_stack.environ, **given}).up()
+    assert pids(light_stack) == started
 
 
 def test_the_pid_file_holds_the_number_of_the_service_and_nothing_else(light_stack: Stack) -> None:

@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import time
 from collections.abc import Sequence
 
 from local_stack.errors import StackError
@@ -11,6 +12,8 @@ from local_stack.folder import Folder, write_private
 # Below the range from which Linux and others take the ports of outgoing connections:
 # while the stack is down, no client can sit on a remembered port by chance.
 CANDIDATES = range(20000, 32768)
+LET_GO_SECONDS = 2.0
+POLL_SECONDS = 0.05
 
 
 def remembered(folder: Folder, names: Sequence[str]) -> dict[str, int]:
@@ -25,7 +28,13 @@ def remembered(folder: Folder, names: Sequence[str]) -> dict[str, int]:
 
 
 def require_free(folder: Folder, name: str, port: int) -> None:
-    """Before a start. Not chosen anew: scripts and webhook settings rely on the remembered address."""
+    """Before a start. Not chosen anew: scripts and webhook settings rely on the remembered address.
+
+    A process that was killed just now may be known to be dead, and its threads hold the port for a moment longer.
+    """
+    deadline = time.monotonic() + LET_GO_SECONDS
+    while not is_free(port) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
     if not is_free(port):
         raise StackError(
             f"Port {port} of {name} is taken by another process: end that process, "

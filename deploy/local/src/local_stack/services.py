@@ -5,15 +5,18 @@ import http.client
 import re
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from local_stack.folder import Folder
 from local_stack.ports import require_free
-from local_stack.process import Process
+from local_stack.process import POLL_SECONDS, Process
 
 READY_SECONDS = 60
+ENDING_SECONDS = 5.0
+"""How long a killed process may still look alive: the kernel frees its memory first."""
 # A service drains for up to 20 s by itself.
 STOP_SIGNALS = ((signal.SIGTERM, 30.0), (signal.SIGKILL, 5.0))
 
@@ -62,12 +65,19 @@ class ServiceProcess:
     def launch(self, environment: Mapping[str, str]) -> int:
         """Returns before it is ready, with the size its log had. Starts nothing if it runs already."""
         since = self.process.log_size()
-        if self.process.pid() is None:
+        if not self._lives():
             require_free(self.folder, self.service.name, self.port)
             command = [sys.executable, "-m", self.service.module]
             self._settings_file.write_text(_digest(environment))
             self.process.start(command, env={**environment, "TRUSTLENS_PORT": str(self.port)})
         return since
+
+    def _lives(self) -> bool:
+        """A process that answers nobody may have been killed just now: whether it is still there in a moment."""
+        deadline = time.monotonic() + ENDING_SECONDS
+        while self.process.pid() is not None and not self.ready() and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        return self.process.pid() is not None
 
     def forget_settings(self) -> None:
         """After its end."""
@@ -87,9 +97,10 @@ class ServiceProcess:
             connection.close()
 
 
-# What stack.env tells others, and no service reads: sourcing it changes nothing.
+# What stack.env tells others or commands are given, and no service reads: exporting it changes nothing.
 _FOR_OTHERS = re.compile(
-    r"TRUSTLENS_(API_KEY|STORE_ID|(WOOCOMMERCE|STRIPE)_SECRET|(API|SCORER|RULE_ENGINE|DISPATCHER|SYNC)_URL)"
+    r"TRUSTLENS_(API_KEY|STORE_ID|(WOOCOMMERCE|STRIPE|WEBHOOK|CONSUMER)_SECRET|CONSUMER_KEY"
+    r"|(API|SCORER|RULE_ENGINE|DISPATCHER|SYNC)_URL)"
 )
 
 
