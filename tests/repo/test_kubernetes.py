@@ -12,6 +12,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from api.ingest import stripe, woocommerce
+from api.routes.ingest import MAX_EVENTS_BODY
 from local_stack.folder import CHECKOUT
 from shared import topology
 from support import prometheus_rule
@@ -140,7 +142,7 @@ def test_a_process_finds_its_secrets_and_nobody_elses(overlay: str) -> None:
         [files] = [volume["projected"]["sources"] for volume in pod["volumes"] if volume["name"] == "secrets"]
         found = {item["path"] for source in files for item in source["secret"]["items"]}
         assert found >= {variable(one).lower() for one in secret & set(PROCESSES[name].model_fields)}
-        assert found <= {variable(one).lower() for one in {*PROCESSES[name].model_fields, "secret_keys"}}
+        assert found <= {variable(one).lower() for one in PROCESSES[name].model_fields}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -189,6 +191,24 @@ def test_queues_that_scale_are_queues() -> None:
 def test_the_operators_secrets_are_those_of_the_servers_asked_for() -> None:
     [postgres], [rabbitmq] = of_kind("prod", "Cluster"), of_kind("prod", "RabbitmqCluster")
     assert named_secrets("prod") == {"trustlens", f"{postgres}-app", f"{rabbitmq}-default-user"}
+    found = {
+        (item["path"], source["secret"]["name"])
+        for _, pod in pods("prod")
+        for source in pod["volumes"][0]["projected"]["sources"]
+        for item in source["secret"]["items"]
+        if item["path"].endswith("_url")
+    }
+    assert found == {
+        ("trustlens_database_url", f"{postgres}-app"),
+        ("trustlens_amqp_url", f"{rabbitmq}-default-user"),
+    }
+
+
+def test_the_way_in_lets_through_what_the_api_takes() -> None:
+    [ingress] = of_kind("prod", "Ingress").values()
+    most = max(MAX_EVENTS_BODY, stripe.MAX_BODY, woocommerce.MAX_BODY)
+    size = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    assert int(size.removesuffix("m")) * 1024 * 1024 == most
 
 
 def test_prometheus_finds_each_service_by_what_is_on_it() -> None:
