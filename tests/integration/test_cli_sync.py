@@ -14,9 +14,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from typer.testing import CliRunner
 
-from cli.answers import SyncState
+from cli.answers import Job, SyncState
 from cli.app import app
 from cli.connect import delivered_to, reachable
+from cli.jobs import waiting
 from cli.sync import told
 from local_stack.errors import StackError
 from support.servers import without_trustlens
@@ -147,6 +148,21 @@ async def test_what_was_skipped_is_told_with_its_reasons_and_is_exit_code_1(api)
     assert api.asked == [("POST", "/store/sync", {"after": "2025-01-01", "before": "2026-01-01"})]
     assert "skipped 12: total must not be negative (ids 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …)" in output
     assert "40 requests to the store, 2 of them again" in output
+
+
+async def test_a_sync_that_was_given_up_at_once_says_why_and_shows_no_books(api):
+    books = {"orders": {**BOOKS, "seen": 0}, "requests": 0}
+    api.results = {"sync": {"state": "failed", "done": 0, "error": "The store cannot be reached.", "result": books}}
+    assert await ran(api, "sync") == (1, "sync failed: The store cannot be reached.\n")
+
+
+def test_a_line_of_progress_says_why_a_job_waits():
+    job = {"id": JOB, "kind": "sync", "state": "running", "done": 0, "total": None}
+    waits = Job.model_validate({**job, "error": "The store cannot be reached."})
+    assert (waiting(waits), waiting(Job.model_validate({**job, "error": None}))) == (
+        " (The store cannot be reached.)",
+        "",
+    )
 
 
 async def test_a_sync_that_broke_off_shows_what_it_had(api):

@@ -135,6 +135,20 @@ async def test_a_store_with_quirks_gives_the_same(stocked: Synced, api_settings:
                 assert job["result"]["repeated"] == again, quirks
 
 
+async def test_a_sync_that_waits_for_the_store_says_why_until_it_gets_on(
+    stocked: Synced, api_settings: ApiSettings
+) -> None:
+    await stocked.fake.quirks(status=500)
+    async with syncing(sync_settings(api_settings, sync_tries=12)):
+        job_id = await stocked.ask("sync")
+        while not (waits := await stocked.job(job_id))["error"]:  # noqa: ASYNC110  # as of a row, nothing tells of it
+            await asyncio.sleep(0.02)
+        await stocked.fake.quirks()
+        done = await stocked.over(job_id)
+    assert (waits["state"], waits["error"]) == ("running", "The store answers with an error of its own (500).")
+    assert (done["state"], done["error"]) == ("done", None)
+
+
 async def test_a_store_that_stays_broken_is_given_up_in_words_and_gone_on_with_later(
     stocked: Synced, api_settings: ApiSettings
 ) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -56,12 +57,17 @@ class LogLines:
         if job.ended or time.monotonic() < self._due:
             return
         self._due = time.monotonic() + self._every
-        self._console.print(f"{job.kind}: {extent(job)}", highlight=False)
+        self._console.print(f"{job.kind}: {extent(job)}{waiting(job)}", highlight=False, markup=False)
 
 
 def extent(job: Job) -> str:
     """How far a job is, in words."""
     return f"{job.done:,}" if job.total is None else f"{job.done:,} of {job.total:,}"
+
+
+def waiting(job: Job) -> str:
+    """Why it does not get on just now, in words; empty where it does."""
+    return f" ({plain(job.error)})" if job.error and not job.ended else ""
 
 
 def left_out(skipped: int) -> str:
@@ -96,7 +102,11 @@ async def watch(api: Api, job_id: str, console: Console) -> Job:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("waiting", total=None)
         return await follow(
-            api, job_id, lambda job: bar.update(task, description=job.kind, completed=job.done, total=job.total)
+            api,
+            job_id,
+            lambda job: bar.update(
+                task, description=escape(f"{job.kind}{waiting(job)}"), completed=job.done, total=job.total
+            ),
         )
 
 

@@ -13,7 +13,7 @@ STATUSES = {"made": "made", "kept": "was there", "enabled": "was off, on again"}
 
 def show(job: Job) -> None:
     """Nothing of a job of another kind, or without a result."""
-    if job.result and job.kind == "sync":
+    if job.result and job.kind == "sync" and (job.done or job.state == "done"):  # given up at once, it has no books
         print_books(Synced.model_validate(job.result))
     if job.result and job.kind == "connect":
         print_webhooks(Connected.model_validate(job.result).webhooks)

@@ -281,7 +281,7 @@ class Jobs:
     async def _advance(self, connection: Connection, job: Job, lease: timedelta) -> None:
         await connection.execute(
             f"UPDATE {self._table} SET done = $2, total = greatest(coalesce($5, total), $2), position = $3,"
-            " leased_until = now() + $4 WHERE id = $1",
+            " error = NULL, leased_until = now() + $4 WHERE id = $1",
             job.id,
             job.done,
             job.position,
@@ -329,7 +329,7 @@ async def queue(connection: Connection, schema: str, job: Job, *, total: int | N
 async def cancel(connection: Connection | Pool, schema: str, store_id: UUID, job_id: UUID) -> bool:
     """False: the store has no such job. One that is over stays as it is."""
     await connection.execute(
-        f"UPDATE {schema}.jobs SET state = 'cancelled', finished_at = now(), leased_until = NULL"
+        f"UPDATE {schema}.jobs SET state = 'cancelled', error = NULL, finished_at = now(), leased_until = NULL"
         " WHERE id = $1 AND store_id = $2 AND state IN ('queued', 'running')",
         job_id,
         store_id,

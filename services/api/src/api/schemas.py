@@ -520,6 +520,7 @@ class Job(_Answer):
     done: int
     total: int | None
     error: str | None
+    """Why it failed; of one that is running, why it waits just now."""
     skipped: int | None
     """Deliveries that a replay left out because their endpoints were off when it was asked for. Null: no replay."""
     result: Any

@@ -1,8 +1,10 @@
 """`python -m api.sync`: the only process of the api that calls out."""
 
 import asyncio
+from functools import partial
 
 from api.app import PARTITIONED
+from api.sync import store
 from api.sync.past import Past
 from api.sync.poll import TRIES as POLL_TRIES
 from api.sync.poll import CatchUp
@@ -19,7 +21,7 @@ async def run(settings: SyncSettings, stop: asyncio.Event) -> None:
     """The process, until `stop` is set and every page in hand is stored."""
     async with open_session(settings.reach) as session, running("sync", "api", settings, stop) as service:
         await service.listen(health_app(service))
-        stores = Stores(session, settings)
+        stores = Stores(session, settings, partial(store.save_why_waiting, service.pool))
         reader = Reader(stores, service.pool, service.vault, Partitions(*PARTITIONED))
         past = Past(reader, tries=settings.sync_tries)
         connecting = Webhooks(stores, reader, tries=settings.sync_tries)

@@ -74,7 +74,7 @@ class Reader:
 
     async def total(self, shop: Shop, kind: Kind, params: Mapping[str, str], *, tries: int) -> tuple[int | None, int]:
         """How many rows there are (None: the store does not say), and how many requests it took to know."""
-        asked = {"per_page": "1", "_fields": "id", **params}
+        asked = {"per_page": "1", "_fields": "id", "dates_are_gmt": "true", **params}
         answered = await self._stores.ask(shop, "GET", f"/{kind}", params=asked, tries=tries)
         return answered.told.total, answered.requests
 

@@ -70,6 +70,15 @@ async def list_unfinished(connection: Connection, store_id: UUID, kind: str) -> 
     return [(row["id"], json.loads(row["params"])) for row in rows]
 
 
+async def save_why_waiting(pool: Pool, store_id: UUID, words: str) -> None:
+    """For whoever looks at the jobs that wait for this store; it is gone with their next page."""
+    await pool.execute(
+        "UPDATE api.jobs SET error = $2 WHERE store_id = $1 AND state = 'running' AND kind IN ('connect', 'sync')",
+        store_id,
+        words,
+    )
+
+
 async def forget_access(connection: Connection | Pool, job_id: UUID) -> None:
     """A job keeps no key, sealed as it is, once it is saved or was refused."""
     await connection.execute("UPDATE api.jobs SET params = params - 'access' WHERE id = $1", job_id)

@@ -3,9 +3,10 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -106,12 +107,21 @@ class Pace:
         await asyncio.sleep(at - now)
 
 
+Waiting = Callable[[UUID, str], Awaitable[None]]
+"""Told of a store, and why it is asked again later."""
+
+
+async def _nobody(_: UUID, __: str) -> None:
+    pass
+
+
 class Stores:
     """Asks them. Close the session that it is made with."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: SyncSettings) -> None:
+    def __init__(self, session: aiohttp.ClientSession, settings: SyncSettings, waiting: Waiting = _nobody) -> None:
         self._session = session
         self._settings = settings
+        self._waiting = waiting
         self._pace = Pace(settings.sync_rate)
 
     async def ask(
@@ -135,7 +145,7 @@ class Stores:
             retry=tenacity.retry_if_exception_type(_AgainError),
             wait=_wait(self._settings.first_wait_seconds),
             stop=tenacity.stop_after_attempt(tries),
-            before_sleep=lambda state: _tell(shop, state),
+            before_sleep=partial(self._tell, shop),
             reraise=True,
         )
         try:
@@ -147,6 +157,18 @@ class Stores:
             times = f" We asked {tries} times." if tries > 1 else ""
             raise StoreError(error.again.words + times, may_pass=True) from None
         raise AssertionError("tenacity ends by a result or an error")
+
+    async def _tell(self, shop: Shop, state: tenacity.RetryCallState) -> None:
+        again = _again(state)
+        log.info(
+            "store.unanswered",
+            store=str(shop.id),
+            attempt=state.attempt_number,
+            why=again.words,
+            begins=again.begins or None,
+            retry_in=round(state.upcoming_sleep, 1),
+        )
+        await self._waiting(shop.id, again.words)
 
     async def _once(
         self, shop: Shop, method: str, url: str, params: Mapping[str, str] | None, body: Row | None
@@ -236,18 +258,6 @@ def _wait(first: float) -> Callable[[tenacity.RetryCallState], float]:
 def _again(state: tenacity.RetryCallState) -> Again:
     error = state.outcome.exception() if state.outcome else None
     return error.again if isinstance(error, _AgainError) else Again("")
-
-
-def _tell(shop: Shop, state: tenacity.RetryCallState) -> None:
-    again = _again(state)
-    log.info(
-        "store.unanswered",
-        store=str(shop.id),
-        attempt=state.attempt_number,
-        why=again.words,
-        begins=again.begins or None,
-        retry_in=round(state.upcoming_sleep, 1),
-    )
 
 
 def open_session(reach: Reach) -> aiohttp.ClientSession:
