@@ -91,7 +91,7 @@ def test_the_command_finds_what_the_overlay_has() -> None:
     text = (CHECKOUT / "docs" / "deploy.md").read_text(encoding="utf-8")
     secrets = set(re.findall(r"\(secret ([\w-]+) ", text))
     assert secrets == named_secrets("prod")
-    forwarded = set(re.findall(r"-n trustlens port-forward service/(\S+)", text))
+    forwarded = set(re.findall(r"port-forward service/(\S+) \S+ -n trustlens &", text))
     [postgres], [rabbitmq] = of_kind("prod", "Cluster"), of_kind("prod", "RabbitmqCluster")
     assert forwarded == {"trustlens-api", f"{postgres}-rw", rabbitmq}
     assert {"postgres", "rabbitmq"} <= set(of_kind("dev", "Service"))
