@@ -1,5 +1,6 @@
 """What a store's webhooks missed is found by polls; the webhooks are made, kept, and switched on again."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -118,6 +119,29 @@ async def test_after_a_connect_a_store_whose_last_poll_failed_is_polled_again(
         await store.connect()
         row = await store.polled()
     assert row["poll_error"] is None
+
+
+async def test_a_store_that_is_busy_is_not_asked_again_before_it_says_so(
+    store: Synced, api_settings: ApiSettings
+) -> None:
+    await store.fake.quirks(method="POST", status=503, times=1, retry_after=1)
+    began = asyncio.get_running_loop().time()
+    async with syncing(sync_settings(api_settings)):
+        job = await store.connect()
+    assert (job["state"], asyncio.get_running_loop().time() - began > 1) == ("done", True)
+    assert len(await webhooks(store)) == len(READ)
+
+
+async def test_webhooks_behind_a_short_page_of_others_are_not_made_again(
+    store: Synced, api_settings: ApiSettings
+) -> None:
+    other = {"topic": "order.created", "delivery_url": "http://127.0.0.1:9/x"}
+    await asyncio.gather(*(store.fake.ask("POST", "webhooks", other) for _ in range(100)))
+    async with syncing(sync_settings(api_settings)):
+        await store.connect()
+        await store.fake.quirks(short_pages=3)
+        again = await store.connect()
+    assert {webhook["status"] for webhook in again["result"]["webhooks"]} == {"kept"}
 
 
 async def test_a_key_that_may_only_read_is_told_so(store: Synced, api_settings: ApiSettings) -> None:

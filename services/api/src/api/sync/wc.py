@@ -40,11 +40,6 @@ Row = dict[str, Any]
 class StoreError(Exception):
     """The store does not give what was asked for. The text is for its owner."""
 
-    def __init__(self, words: str, *, may_pass: bool = False) -> None:
-        super().__init__(words)
-        self.may_pass = may_pass
-        """Whether asking again might help."""
-
 
 class _AgainError(Exception):
     def __init__(self, again: Again) -> None:
@@ -133,8 +128,10 @@ class Stores:
         params: Mapping[str, str] | None = None,
         body: Row | None = None,
         tries: int,
+        done: Callable[[], Awaitable[Row | None]] | None = None,
     ) -> Answered:
-        """
+        """`done`: asked before the request is repeated, for what may not be done twice: what came of it already.
+
         Raises:
             StoreError: asking again would not help, or did not.
         """
@@ -150,12 +147,14 @@ class Stores:
         )
         try:
             async for attempt in attempts:
+                number = attempt.retry_state.attempt_number
                 with attempt:
-                    told = await self._once(shop, method, url, params, body)
-                    return Answered(told, attempt.retry_state.attempt_number)
+                    if done and number > 1 and (found := await done()):
+                        return Answered(Told(found), number)
+                    return Answered(await self._once(shop, method, url, params, body), number)
         except _AgainError as error:
             times = f" We asked {tries} times." if tries > 1 else ""
-            raise StoreError(error.again.words + times, may_pass=True) from None
+            raise StoreError(error.again.words + times) from None
         raise AssertionError("tenacity ends by a result or an error")
 
     async def _tell(self, shop: Shop, state: tenacity.RetryCallState) -> None:

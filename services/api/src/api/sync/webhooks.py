@@ -84,17 +84,12 @@ class Webhooks:
 
     async def _made(self, shop: Shop, wanted: Row) -> Webhook:
         """The request is not repeated blindly: it may be done though its answer was lost."""
-        topic, tries_left = wanted["topic"], self._tries
-        while True:
-            try:
-                made = await self._stores.ask(shop, "POST", "/webhooks", body=wanted, tries=1)
-                return Webhook(topic, _id_of(made.told.value), "made")
-            except StoreError as error:
-                tries_left -= 1
-                if not error.may_pass or not tries_left:
-                    raise
-            if found := _found(await self.listed(shop), wanted["delivery_url"], topic):
-                return Webhook(topic, found["id"], "made")
+
+        async def done() -> Row | None:
+            return _found(await self.listed(shop), wanted["delivery_url"], wanted["topic"])
+
+        made = await self._stores.ask(shop, "POST", "/webhooks", body=wanted, tries=self._tries, done=done)
+        return Webhook(wanted["topic"], _id_of(made.told.value), "made")
 
     async def _kept(self, shop: Shop, secrets: StoreSecrets, webhook: Row) -> Webhook:
         if webhook.get("status") == "active":
@@ -109,12 +104,14 @@ class Webhooks:
         log.warning("store.webhook_enabled", store=str(shop.id), topic=_topic(webhook))
 
     async def listed(self, shop: Shop) -> list[Row]:
+        """All of them: a page lacks what the key may not read, so a short one need not be the last."""
         found: list[Row] = []
         for page in range(1, MOST_PAGES + 1):
             params = {"per_page": str(PER_PAGE), "page": str(page), "orderby": "id", "order": "asc"}
             answered = await self._stores.ask(shop, "GET", "/webhooks", params=params, tries=self._tries)
             found += answered.rows
-            if len(answered.rows) < PER_PAGE:
+            total = answered.told.total
+            if not answered.rows or (total is not None and page * PER_PAGE >= total):
                 break
         return found
 
