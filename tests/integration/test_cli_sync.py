@@ -219,7 +219,9 @@ def test_the_status_tells_of_gaps_and_of_a_poll_that_failed():
     ]
 
 
-@pytest.mark.parametrize(("name", "text"), [("o.csv", "id,staus\n"), ("o.csv", 'id,status\n1,"\n')])
+@pytest.mark.parametrize(
+    ("name", "text"), [("o.csv", "id,staus\n"), ("o.csv", 'id,status\n1,"\n'), ("o.json", " [\n{}]")]
+)
 async def test_a_file_that_cannot_be_read_is_exit_code_2_and_nothing_is_sent(api, tmp_path, name, text):
     (tmp_path / name).write_text(text)
     code, _ = await ran(api, "sync", "--file", str(tmp_path / name))

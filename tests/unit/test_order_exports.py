@@ -163,8 +163,9 @@ def test_a_quotation_mark_that_is_never_closed_refuses_the_file_by_its_line(tmp_
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "The column id is missing"),
-        ("1;completed;EUR;12;2026-05-28\n", "The column id is missing"),
+        ("", "The first line names no column that is known"),
+        ("1;completed;EUR;12;2026-05-28\n", "it must name at least id, status, currency, total, created"),
+        ("status;currency;shoe\n", "The column id is missing. Not known are: shoe"),
         (ROWS.replace("status", "staus", 1), "There is no column staus: is status meant"),
     ],
 )

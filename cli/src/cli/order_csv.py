@@ -81,12 +81,15 @@ class Header:
 def header(cells: Sequence[str]) -> Header:
     """
     Raises:
-        HeaderError: a needed column is missing, one is there twice, or one is misspelt.
+        HeaderError: there is none, or a needed column is missing, one is there twice, or one is misspelt.
     """
     found = [_NAMED.get(_plain(cell)) for cell in cells]
     here = {name for name in found if name}
     if twice := next((name for name in found if name and found.count(name) > 1), None):
         raise HeaderError(f"The column {twice} is there twice.")
+    if not here:
+        needed = ", ".join(column.name for column in COLUMNS if column.needed)
+        raise HeaderError(f"The first line names no column that is known: it must name at least {needed}.")
     unknown = [cell.strip() for cell, name in zip(cells, found, strict=True) if name is None and cell.strip()]
     for cell in unknown:
         if meant := _meant(cell, here):

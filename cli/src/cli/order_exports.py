@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import partial
@@ -20,6 +20,8 @@ from cli.order_lines import DAMAGED, BadLine, decompressed
 from local_stack.errors import StackError
 
 PACKED = {".gz", ".xz"}
+PEEKED = 1000
+"""Bytes in which a file shows what it is."""
 CSV = {".csv", ".tsv", ".txt"}
 TOPICS = frozenset({"order.created", "order.updated", "order.restored"})
 """Webhooks that hold an order."""
@@ -74,6 +76,17 @@ def _order_of(number: int, value: Any) -> Event | BadLine:
             return BadLine(number, "is a list: write each order on a line of its own")
         case _:
             return BadLine(number, "is no order of wc/v3, and no webhook of one")
+
+
+def refuse_list(path: Path) -> None:
+    """Of what is read as NDJSON.
+
+    Raises:
+        FileError: it is one JSON list, as many programs export.
+    """
+    with suppress(*DAMAGED), path.open("rb") as stored, decompressed(stored) as plain:
+        if plain.read(PEEKED).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"[":
+            raise FileError(f"{path.name} is one JSON list: write each order on a line, as `jq -c '.[]'` does.")
 
 
 @dataclass(frozen=True, slots=True)

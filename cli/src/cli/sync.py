@@ -12,7 +12,7 @@ from cli import api, jobs, stack_env, store_results, sync_file
 from cli.answers import Job, Synced, SyncState
 from cli.api import Api
 from cli.explanation import counted, plain
-from cli.order_exports import ExportFile, FileError, Sheet, is_csv, sheet
+from cli.order_exports import ExportFile, FileError, Sheet, is_csv, refuse_list, sheet
 from cli.posting import PATIENCE_SECONDS
 
 NEVER = "never"
@@ -93,7 +93,7 @@ def is_skipped(job: Job) -> bool:
 def _from_file(path: Path, *, encoding: str, zone: tzinfo, patience: float, resume: bool) -> int:
     env = stack_env.read()
     try:
-        columns = sheet(path, encoding=encoding, zone=zone) if is_csv(path) else None
+        columns = _columns(path, encoding=encoding, zone=zone)
     except FileError as error:
         typer.echo(str(error), err=True)
         return 2
@@ -103,6 +103,18 @@ def _from_file(path: Path, *, encoding: str, zone: tzinfo, patience: float, resu
     mark = sync_file.bookmark(path, stack_env.need(env, "TRUSTLENS_API_URL"), store)
     tally = sync_file.Import(before=mark.load() if resume else 0)
     return sync_file.run(ExportFile(path, columns, skip=tally.before), tally, mark, patience=patience, env=env)
+
+
+def _columns(path: Path, *, encoding: str, zone: tzinfo) -> Sheet | None:
+    """None: it is no spreadsheet.
+
+    Raises:
+        FileError: it cannot be read as it is.
+    """
+    if is_csv(path):
+        return sheet(path, encoding=encoding, zone=zone)
+    refuse_list(path)
+    return None
 
 
 def passed_over(sheet: Sheet) -> str:
