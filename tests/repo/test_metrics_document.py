@@ -30,7 +30,9 @@ SCRAPED = {
     "sync",
 }  # another process of the api's image
 OF_THE_SCRAPE = frozenset({"job", "instance"})
-OTHERS = {"up": (), "process_cpu_seconds_total": (), "process_resident_memory_bytes": ()}
+OTHERS = dict.fromkeys(
+    ("up", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"), ()
+)
 """Not ours: of Prometheus, and of its client."""
 SUFFIXES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "counter": {"_total": ()},
