@@ -1,12 +1,14 @@
 """A store's REST API is asked within its deadline and at addresses we may call, whatever stands at its address."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from api.stores import RestAccess
 from api.sync.settings import SyncSettings
@@ -24,8 +26,8 @@ def settings(**changes: Any) -> SyncSettings:
 
 
 @asynccontextmanager
-async def asking(given: SyncSettings) -> AsyncIterator[Stores]:
-    async with open_session(given.reach) as session:
+async def asking(given: SyncSettings, resolver: AbstractResolver | None = None) -> AsyncIterator[Stores]:
+    async with open_session(given.reach, resolver) as session:
         yield Stores(session, given)
 
 
@@ -78,6 +80,28 @@ async def test_an_address_in_a_network_of_ours_is_not_called_even_where_only_the
         with pytest.raises(aiohttp.ClientConnectorError) as raised:
             await session.get("http://127.0.0.1:9/")
     assert isinstance(raised.value.os_error, RefusedAddressError)
+
+
+class Private(AbstractResolver):
+    """Knows every name to be in our own network, by addresses of both kinds."""
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002  # as aiohttp calls it
+    ) -> list[ResolveResult]:
+        both = (("10.0.0.1", socket.AF_INET), ("fd00::1", socket.AF_INET6))
+        return [ResolveResult(hostname=host, host=at, port=port, family=of, proto=0, flags=0) for at, of in both]
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_name_of_which_every_address_is_refused_is_told_so_and_tried_once() -> None:
+    async with asking(settings(), Private()) as stores:
+        with pytest.raises(StoreError, match="cannot be called: its address is refused: private"):
+            await stores.ask(shop("http://shop.example"), "GET", "/orders", tries=3)
 
 
 async def test_a_certificate_that_nobody_knows_is_refused() -> None:

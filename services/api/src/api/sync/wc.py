@@ -13,6 +13,7 @@ from uuid import UUID
 import aiohttp
 import structlog
 import tenacity
+from aiohttp.abc import AbstractResolver
 
 from api.metrics import STORE_REQUESTS
 from api.stores import RestAccess
@@ -259,9 +260,15 @@ def _again(state: tenacity.RetryCallState) -> Again:
     return error.again if isinstance(error, _AgainError) else Again("")
 
 
-def open_session(reach: Reach) -> aiohttp.ClientSession:
+def open_session(reach: Reach, resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
     """Calls only what `reach` allows, follows nothing, remembers nothing, and asks no proxy of the environment."""
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, socket_factory=_checked_sockets(reach), ssl=_tls())
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        ttl_dns_cache=10,
+        resolver=resolver,
+        socket_factory=_checked_sockets(reach),
+        ssl=ssl.create_default_context(),
+    )
     return aiohttp.ClientSession(
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # one deadline, set around the whole
@@ -271,17 +278,14 @@ def open_session(reach: Reach) -> aiohttp.ClientSession:
     )
 
 
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
-
-
 def _checked_sockets(reach: Reach) -> Callable[[aiohttp.AddrInfoType], socket.socket]:
     """Every connection begins here with the very address it goes to, be it looked up or written in the URL."""
 
     def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
         if reason := refused(str(address[0]), reach.allowed):
-            raise RefusedAddressError(f"its address {address[0]} is refused: {reason}")
+            # Without the address: only so are several that are refused alike raised as one error, by aiohappyeyeballs.
+            raise RefusedAddressError(f"its address is refused: {reason}")
         return socket.socket(family=family, type=kind, proto=protocol)
 
     return open_socket
