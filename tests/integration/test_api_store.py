@@ -9,7 +9,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from api.chargebacks import ChargebackSettings
 from api.gate import GateSettings
+from api.schemas import SyncStanding
 from dispatcher.destinations.webhook import Site
 from dispatcher.directory import Directory
 from shared.broker import Broker
@@ -47,11 +49,13 @@ async def test_the_store_is_shown_with_how_it_scores(api: ApiClient, pool: async
         ("url", "https://shop.example"),
         ("enforce_blocking", True),
         ("gate", json.loads(GateSettings().model_dump_json())),
+        ("chargebacks", json.loads(ChargebackSettings().model_dump_json())),
         ("version", 4),
         ("currency", "EUR"),
         *SETTINGS.items(),
         ("smtp", None),
         ("woocommerce", None),
+        ("sync", {"gaps": 0} | dict.fromkeys(SyncStanding.model_fields.keys() - {"gaps"})),
     ]
     assert (asked[0].store_id, asked[0].data) == (api.store.id, {})
 

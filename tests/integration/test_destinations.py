@@ -235,8 +235,8 @@ async def test_a_server_that_is_closing_is_asked_again() -> None:
 )
 async def test_a_server_that_hangs_ends_at_the_deadline(lines: tuple[bytes, ...], phase: str) -> None:
     async with saying(*lines) as port:
-        answer = await hand_over(server_at(port), timeout=0.3)
-    assert (answer.phase, answer.error) == (phase, "no complete answer within 0.3 s")
+        answer = await hand_over(server_at(port), timeout=1)
+    assert (answer.phase, answer.error) == (phase, "no complete answer within 1 s")
     assert answer.duration_ms < 2000
 
 
