@@ -12,6 +12,7 @@ import pytest
 from api.settings import ApiSettings
 from api.stores import CreatedStore, save_settings
 from api.sync.store import find_standing
+from cli.jobs import find_unfinished
 from shared.secrets import Vault
 from support.api_client import BASE, ApiClient, serving
 
@@ -19,6 +20,7 @@ Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 KEYS = {"key": "ck_1", "secret": "cs_1"}
 DELIVERY = "https://trustlens.example/ingest"
+ASKED: list[tuple[str, dict[str, str]]] = [("connect", {"delivery_url": DELIVERY}), ("sync", {})]
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ async def reachable(api: ApiClient, pool: asyncpg.Pool, vault: Vault) -> ApiClie
     return api
 
 
-@pytest.mark.parametrize(("path", "body"), [("connect", {"delivery_url": DELIVERY}), ("sync", {})])
+@pytest.mark.parametrize(("path", "body"), ASKED)
 async def test_without_a_key_of_the_store_nothing_is_queued(api: ApiClient, path: str, body: object) -> None:
     answer = await api.post(f"/store/{path}", json=body)
     assert (answer.status, answer.json["code"]) == (409, "trustlens_no_credentials")
@@ -81,6 +83,14 @@ async def test_a_connect_that_tries_another_key_ends_the_one_before_and_of_two_a
     assert [(await api.get(f"/jobs/{job}")).json["state"] for job in (wrong, first)] == ["cancelled", "queued"]
     await api.request("DELETE", f"{BASE}/jobs/{first}")
     assert await pool.fetchval("SELECT count(*) FROM api.jobs WHERE params ? 'access'") == 0
+
+
+async def test_jobs_that_are_not_over_are_found_for_the_command_line(reachable: ApiClient, pool: asyncpg.Pool) -> None:
+    asked = [(await reachable.post(f"/store/{path}", json=body)).json["job_id"] for path, body in ASKED]
+    await reachable.request("DELETE", f"{BASE}/jobs/{asked[0]}")
+    async with pool.acquire() as connection:
+        found = await find_unfinished(connection)
+    assert [(str(job.id), job.kind, job.state) for _, job in found] == [(asked[1], "sync", "queued")]
 
 
 async def test_a_shop_that_may_not_be_called_is_refused_by_its_field(reachable: ApiClient) -> None:

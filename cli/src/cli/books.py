@@ -182,7 +182,7 @@ _NONE = (
         + (SELECT count(*) FROM dispatcher.jobs WHERE state IN ('queued', 'running'))
         + (SELECT count(*) FROM api.jobs WHERE state IN ('queued', 'running'))
         """,
-        "trustlens jobs show",
+        "trustlens jobs list",
     ),
     (
         "events without their delivery",

@@ -1,4 +1,4 @@
-"""`trustlens recompute`, `sweep`, `jobs show` and `jobs cancel`: long work that the services do, and how far it is."""
+"""`trustlens recompute`, `sweep` and `jobs`: long work that the services do, and how far it is."""
 
 import asyncio
 import time
@@ -6,17 +6,20 @@ from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
+import asyncpg
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cli import api, store_results
+from cli import api, database, stack_env, store_results
 from cli.answers import Job
 from cli.api import Api
 from cli.explanation import plain
 
+SCHEMAS = ("api", "scorer", "rule_engine", "dispatcher")
+"""In which jobs lie."""
 POLL_SECONDS = 0.5
 LINE_SECONDS = 5.0
 _COUNTED = {
@@ -172,6 +175,30 @@ def show(job_id: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
         grid.add_row("left out", f"{job.skipped:,}, whose endpoints are off")
     Console(markup=False, highlight=False).print(grid)
     store_results.show(job)
+
+
+@app.command("list")
+def list_unfinished() -> None:
+    """List the jobs of all stores that are not over, the oldest first."""
+    unfinished = database.run(find_unfinished, stack_env.read())
+    table = Table.grid(padding=(0, 2))
+    for store, job in unfinished:
+        table.add_row(str(job.id), job.kind, job.state, extent(job) + waiting(job), store)
+    console = Console(markup=False, highlight=False)
+    console.print(table if unfinished else "No job is queued or under way.", soft_wrap=True)
+
+
+async def find_unfinished(connection: asyncpg.Connection) -> list[tuple[str, Job]]:
+    """With the name of its store."""
+    rows = await connection.fetch(
+        " UNION ALL ".join(
+            "SELECT j.id, kind, state, done, total, error, j.created_at, s.name FROM "
+            f"{schema}.jobs j JOIN api.stores s ON s.id = store_id WHERE state IN ('queued', 'running')"
+            for schema in SCHEMAS
+        )
+        + " ORDER BY created_at, id"
+    )
+    return [(row["name"], Job.model_validate(dict(row))) for row in rows]
 
 
 @app.command()
