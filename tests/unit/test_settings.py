@@ -45,6 +45,36 @@ def test_a_key_that_could_seal_nothing_is_told_with_the_other_mistakes_and_not_r
     assert "kkkk" not in lines[0]
 
 
+def test_a_password_that_ends_the_server_s_name_is_told_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = {
+        "TRUSTLENS_DATABASE_URL": "postgresql://u:pass#word@host:5432/x",
+        "TRUSTLENS_AMQP_URL": "amqp://u:pass/word@host:5672/",
+    }
+    for name, value in (GOOD | wrong).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        load(DispatcherSettings)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == list(wrong)
+    assert "word@" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///trustlens?host=/run/postgresql",
+        "postgresql://u:p%23%2F@one:5432,two:5433/x",
+        "postgres://u@[::1]:5432/x",
+        "postgresql://u:p@host/x?sslmode=require",
+    ],
+)
+def test_every_way_to_name_a_postgres_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("TRUSTLENS_DATABASE_URL", url)
+    assert load(DatabaseSettings).database_url == url
+
+
 def test_a_mistake_in_a_list_is_told_by_its_variable_and_item(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

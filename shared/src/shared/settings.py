@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,6 +23,18 @@ def _keys(text: str) -> str:
     return text
 
 
+def _server(text: str) -> str:
+    """Postgres takes several, host:port,host:port."""
+    for place in urlsplit(text).netloc.rpartition("@")[2].split(","):
+        try:
+            _ = urlsplit(f"//{place}").port
+        except ValueError:
+            raise ValueError("names no port; of a password / is written %2F, # %23, ? %3F, @ %40") from None
+    return text
+
+
+Server = Annotated[str, AfterValidator(_server)]
+"""A URL. What is no port is most often the half of a password."""
 SecretKeys = Annotated[str, AfterValidator(_keys)]
 """A mistake in them is found at the start: with a key cut off, nothing sealed could be opened."""
 
@@ -33,12 +46,12 @@ class DatabaseSettings(BaseSettings):
         env_prefix="TRUSTLENS_", frozen=True, extra="ignore", use_attribute_docstrings=True
     )
 
-    database_url: str = Field(pattern=r"^postgres(ql)?://.+")
+    database_url: Server = Field(pattern=r"^postgres(ql)?://.+")
     """postgresql://user:password@host:port/database"""
 
 
 class Settings(DatabaseSettings):
-    amqp_url: str = Field(pattern=r"^amqps?://.+")
+    amqp_url: Server = Field(pattern=r"^amqps?://.+")
     """amqp://user:password@host:port/vhost"""
     secret_keys: SecretKeys
     """Fernet keys, comma-separated, newest first: they encrypt secrets at rest."""
