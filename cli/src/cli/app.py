@@ -21,6 +21,7 @@ from cli import (
     migrate,
     personas_run,
     replay,
+    resend,
     rules,
     scoring,
     secrets,
@@ -51,6 +52,7 @@ app.command("connect")(connect.command)
 app.command("sync")(sync.command)
 app.command("listen")(listen.listen)
 app.command("books")(books.command)
+app.command("resend")(resend.command)
 app.command("explain")(explain.command)
 app.command("chargebacks")(chargebacks.command)
 app.command("personas")(personas_run.command)

@@ -78,3 +78,31 @@ async def _of_erased(connection: Connection, inputs: Sequence[RawInput]) -> set[
 
 async def forget(pool: Pool, before: datetime) -> None:
     await pool.execute("DELETE FROM api.input_seen WHERE seen_at < $1", before)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An input as it is kept."""
+
+    received_at: datetime
+    id: UUID
+    store_id: UUID
+    source: str
+    topic: str
+    body: bytes
+
+
+async def unanswered(connection: Connection, *, after: tuple[datetime, UUID] | None, limit: int) -> list[Kept]:
+    """The next ones that the scorer has not answered and that do not wait in the outbox, the oldest first. Nobody else
+    is given them before the transaction ends.
+    """
+    rows = await connection.fetch(
+        "SELECT received_at, id, store_id, source, topic, body FROM api.raw_input i"
+        " WHERE ($1::timestamptz IS NULL OR (received_at, id) > ($1, $2))"
+        " AND NOT EXISTS (SELECT FROM scorer.input_outcomes o WHERE o.input_id = i.id)"
+        " AND NOT EXISTS (SELECT FROM api.outbox m WHERE m.id = i.id)"
+        " ORDER BY received_at, id LIMIT $3 FOR UPDATE OF i SKIP LOCKED",
+        *(after or (None, None)),
+        limit,
+    )
+    return [Kept(**row) for row in rows]
