@@ -8,6 +8,9 @@ from prometheus_client import Counter, Histogram
 
 INPUTS = Counter("trustlens_inputs_total", "What stores sent, by what became of it.", ["source", "result"])
 GATE = Counter("trustlens_gate_total", "Checkouts that the gate was asked about.", ["decision", "reason"])
+STORE_REQUESTS = Counter("trustlens_store_requests_total", "Requests to stores' REST APIs.", ["result"])
+POLLS = Counter("trustlens_catch_up_polls_total", "Looks for what stores' webhooks missed.", ["result"])
+GAPS = Counter("trustlens_catch_up_gaps_total", "Orders that a poll found and no webhook had told.")
 INTAKE_BATCH = Histogram("trustlens_intake_batch_inputs", "Inputs per commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 200))
 HTTP_SECONDS = Histogram(
     "trustlens_http_request_seconds",
@@ -32,6 +35,3 @@ def _route(request: web.Request) -> str:
     """The method, too, as the route names it: a caller may make up any."""
     route = request.match_info.route
     return f"{route.method} {route.resource.canonical}" if route.resource else "none"
-STORE_REQUESTS = Counter("trustlens_store_requests_total", "Requests to stores' REST APIs.", ["result"])
-POLLS = Counter("trustlens_catch_up_polls_total", "Looks for what stores' webhooks missed.", ["result"])
-GAPS = Counter("trustlens_catch_up_gaps_total", "Orders that a poll found and no webhook had told.")
