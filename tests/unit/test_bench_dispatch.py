@@ -104,11 +104,11 @@ def test_a_delivery_recorded_and_never_received_is_lost():
     assert (run.rate, run.lost, run.came.repeated) == (4.5, 2, 1)
 
 
-def test_healthy_endpoints_have_the_same_turns_whether_others_hang_or_not():
-    with_hung = fairness.schedule(3, hung=True)
-    healthy = [turn for turn in with_hung if turn >= fairness.HANGING]
-    assert healthy == fairness.schedule(3, hung=False)
-    assert Counter(with_hung) == dict.fromkeys(range(fairness.ENDPOINTS), 3)
+def test_each_endpoint_has_a_turn_a_second():
+    turns = fairness.schedule(3)
+    assert [Counter(turns[second : second + fairness.ENDPOINTS]) for second in (0, 200, 400)] == 3 * [
+        dict.fromkeys(range(fairness.ENDPOINTS), 1)
+    ]
 
 
 def test_fairness_compares_the_middle_one_of_the_runs_slowest_hundredths():

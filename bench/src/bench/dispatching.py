@@ -140,12 +140,10 @@ class ReceiverProcess:
     process: Process
     port: int
 
-    def urls(self, count: int, *, hanging: int = 0) -> list[str]:
-        """Of so many endpoints; the first `hanging` are never answered."""
-        return [
-            f"http://127.0.0.1:{self.port}{receiver.HANG if number < hanging else '/hook/'}{number}"
-            for number in range(count)
-        ]
+    def urls(self, count: int, *, broken: Sequence[str] = ()) -> list[str]:
+        """Of so many endpoints; the first ones on these paths of `bench.receiver`."""
+        paths = [*broken, *(count - len(broken)) * [receiver.HOOK]]
+        return [f"http://127.0.0.1:{self.port}{path}{number}" for number, path in enumerate(paths)]
 
     async def told(self) -> Told:
         url = f"http://127.0.0.1:{self.port}{receiver.TOLD}"

@@ -1,7 +1,7 @@
-"""`python -m bench.receiver PORT`: answers webhooks with 200 at once and notes them, or never answers.
+"""`python -m bench.receiver PORT`: answers webhooks with 200 at once and notes them, or does not.
 
 A process of its own, so that what receiving costs is not counted as sending. Paths that begin with /hang/ are read
-and never answered. `GET /told` says what came.
+and never answered, with /fail/ answered 500, with /busy/ 429. `GET /told` says what came.
 """
 
 import asyncio
@@ -16,7 +16,12 @@ from uuid import UUID
 import uvloop
 from aiohttp import web
 
+HOOK = "/hook/"
 HANG = "/hang/"
+FAIL = "/fail/"
+BUSY = "/busy/"
+BUSY_SECONDS = 1
+"""What its Retry-After says."""
 TOLD = "/told"
 
 
@@ -58,6 +63,10 @@ def handler(told: Told) -> Callable[[web.BaseRequest], Awaitable[web.StreamRespo
         await request.read()
         if request.path.startswith(HANG):
             await asyncio.Event().wait()
+        if request.path.startswith(FAIL):
+            return web.Response(status=500)
+        if request.path.startswith(BUSY):
+            return web.Response(status=429, headers={"Retry-After": str(BUSY_SECONDS)})
         told.note(request.headers["X-TrustLens-Delivery"], time.monotonic())
         return web.Response()
 
