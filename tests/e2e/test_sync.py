@@ -129,7 +129,8 @@ async def test_a_store_is_connected_and_read_quietly_and_what_its_webhooks_miss_
 
     await world.shop.quirks()
     await world.shop.ask("PUT", "webhooks/1", {"status": "disabled"})
-    await world.put(500, "late@past.example", date_created_gmt=utc(now()), date_modified_gmt=utc(now()))
+    just_now = utc(now() - timedelta(seconds=5))  # before the second of the store's answer
+    await world.put(500, "late@past.example", date_created_gmt=just_now, date_modified_gmt=just_now)
     standing = await poll(world)
     assert (standing["gaps"], standing["last_poll_error"]) == (1, None)
     assert (await world.shop.ask("GET", "webhooks/1"))[1]["status"] == "active"

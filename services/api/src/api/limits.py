@@ -49,7 +49,7 @@ def take(bucket: Bucket | None, now: float, rate: float) -> tuple[Bucket, Verdic
     left = max(tokens - 1, 0.0) if allowed else tokens
     verdict = Verdict(
         allowed=allowed,
-        limit=floor(size),
+        limit=floor(size + _ROUNDING),
         remaining=floor(left + _ROUNDING),
         reset=ceil((size - left) / rate),
         retry_after=0 if allowed else max(ceil((1 - tokens) / rate), 1),
